@@ -1,0 +1,200 @@
+"""The experiment file as frozen, typed sections: what a user may write, with defaults, ranges and meaning.
+
+Reading the YAML is :mod:`raytag.config.load`'s job; looking into the data files is :mod:`raytag.data.h5`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+
+from raytag.config.hyperparameters import Frozen, Hyperparameters
+
+__all__ = [
+    "DataConfig",
+    "Experiment",
+    "MlflowConfig",
+    "MupConfig",
+    "Parametrisation",
+    "ResourcesConfig",
+    "SearchConfig",
+    "TaggerConfig",
+    "Task",
+    "TrainingConfig",
+]
+
+Parametrisation = Literal["mup", "standard"]
+Task = Literal["jet_classification", "track_origin", "vertexing"]
+
+# The 19 track inputs of GN2 (ATL-PHYS-PUB-2022-027, table 2), in the order of Salt's GN2.yaml.
+GN2_TRACK_VARIABLES = (
+    "d0",
+    "z0SinTheta",
+    "dphi",
+    "deta",
+    "qOverP",
+    "IP3D_signed_d0_significance",
+    "IP3D_signed_z0_significance",
+    "phiUncertainty",
+    "thetaUncertainty",
+    "qOverPUncertainty",
+    "numberOfPixelHits",
+    "numberOfSCTHits",
+    "numberOfInnermostPixelLayerHits",
+    "numberOfNextToInnermostPixelLayerHits",
+    "numberOfInnermostPixelLayerSharedHits",
+    "numberOfInnermostPixelLayerSplitHits",
+    "numberOfPixelSharedHits",
+    "numberOfPixelSplitHits",
+    "numberOfSCTSharedHits",
+)
+
+
+def _resolve(path: Path, info: ValidationInfo) -> Path:
+    """Expand ``${ENV}`` and read a relative path from the folder of the file that names it."""
+    folder = (info.context or {}).get("folder", Path())
+    expanded = Path(os.path.expandvars(path)).expanduser()
+    return Path(os.path.normpath(Path(folder) / expanded))
+
+
+ConfigPath = Annotated[Path, AfterValidator(_resolve)]
+
+
+class DataConfig(Frozen):
+    """Where the jets are and which of their variables the tagger reads (GN2 h5 layout)."""
+
+    train: ConfigPath = Field(description="h5 file of training jets.")
+    val: ConfigPath = Field(description="h5 file of validation jets; the search's objective comes from it.")
+    test: ConfigPath | None = Field(None, description="h5 file of test jets, read by transfer and evaluate only.")
+    norm_dict: ConfigPath = Field(description="YAML {dataset: {variable: {mean, std}}} of the training file.")
+    class_dict: ConfigPath | None = Field(
+        None, description="YAML {dataset: {label: [class weights]}}; without it every class weighs 1."
+    )
+    jet_variables: tuple[str, ...] = Field(
+        ("pt_btagJes", "eta_btagJes"), min_length=1, description="Jet inputs, joined to every track."
+    )
+    track_variables: tuple[str, ...] = Field(GN2_TRACK_VARIABLES, min_length=1, description="Track inputs.")
+    num_train_jets: int | None = Field(None, gt=0, description="Read only the first jets of the training file.")
+    num_val_jets: int | None = Field(None, gt=0, description="Read only the first jets of the validation file.")
+    num_test_jets: int | None = Field(None, gt=0, description="Read only the first jets of the test file.")
+    cache: ConfigPath | None = Field(
+        None, description="Folder of the packed Arrow cache; default: .raytag-cache beside the training file."
+    )
+
+    @property
+    def cache_folder(self) -> Path:
+        """The folder that holds the packed cache."""
+        return self.cache or self.train.parent / ".raytag-cache"
+
+
+class TaggerConfig(Frozen):
+    """The structure of the GN2 tagger; every size not named here scales with the width."""
+
+    num_layers: int = Field(4, ge=1, description="Transformer encoder layers.")
+    num_heads: int = Field(8, ge=1, description="Attention heads, the same at every width.")
+    tasks: tuple[Task, ...] = Field(
+        ("jet_classification", "track_origin", "vertexing"),
+        description="Heads to train; jets always come first.",
+    )
+
+    @field_validator("tasks")
+    @classmethod
+    def _starts_with_jets(cls, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        if not tasks or tasks[0] != "jet_classification" or len(set(tasks)) != len(tasks):
+            raise ValueError("expected jet_classification first, then other tasks, each once")
+        return tasks
+
+
+class MupConfig(Frozen):
+    """The parametrisation and its base width."""
+
+    parametrisation: Parametrisation = Field("mup", description="mup transfers; standard is the control.")
+    base_width: int = Field(32, ge=8, description="Width at which muP equals the standard learning rates.")
+    skip_check: bool = Field(False, description="Search even without the gates; recorded in the study.")
+
+
+class TrainingConfig(Frozen):
+    """One trial's training, counted in optimizer steps."""
+
+    num_steps: int = Field(1000, ge=1, description="Optimizer steps of a full trial.")
+    batch_size: int = Field(256, ge=1, description="Jets in a minibatch.")
+    evaluate_every: int = Field(100, ge=1, description="Steps between validations; each is a report to the study.")
+    schedule: Literal["one_cycle", "warmup_cosine", "constant"] = Field(
+        "one_cycle", description="Shape of the learning rate over a trial's own steps."
+    )
+    precision: Literal["float32", "float64"] = Field("float32", description="Floating-point type of the training.")
+    data_seed: int = Field(0, ge=0, description="Seed of the order of minibatches, shared by all trials.")
+
+    @model_validator(mode="after")
+    def _reports_at_least_once(self) -> TrainingConfig:
+        if self.evaluate_every > self.num_steps:
+            raise ValueError(f"evaluate_every ({self.evaluate_every}) exceeds num_steps ({self.num_steps})")
+        return self
+
+
+class SearchConfig(Frozen):
+    """What is searched, how many trials, and how poor ones are stopped."""
+
+    space: ConfigPath = Field(description="YAML file of the search space.")
+    widths: tuple[int, ...] = Field((32,), min_length=1, description="Model widths; each gets its own trials.")
+    trials_per_width: int = Field(20, ge=1, description="Trials of each width, counting pruned and failed ones.")
+    sampler: Literal["tpe", "random"] = Field("tpe", description="Optuna sampler.")
+    num_startup_trials: int = Field(8, ge=1, description="Random trials of each width before TPE begins.")
+    seed: int = Field(1, ge=0, description="Seed of the sampler and of the trials' initial weights.")
+    first_rung: int | None = Field(
+        None, ge=1, description="Steps before the first pruning decision; none: trials are never pruned."
+    )
+    reduction_factor: int = Field(3, ge=2, description="One trial in this many survives a rung.")
+
+    @field_validator("widths")
+    @classmethod
+    def _ascending(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if list(widths) != sorted(set(widths)):
+            raise ValueError("widths must rise and not repeat")
+        return widths
+
+
+class ResourcesConfig(Frozen):
+    """How Ray places the workers. The defaults use every core, and every GPU if there are any."""
+
+    num_workers: int | None = Field(None, ge=1, description="Workers; default: one per core, or 4 per GPU.")
+    slots: int = Field(4, ge=1, description="Trials that one worker trains at once.")
+    cpus_per_worker: float = Field(1.0, gt=0, description="Cores reserved by a worker.")
+    gpus_per_worker: float | None = Field(
+        None, ge=0, description="Share of a GPU; default: GPUs / workers, or 0 without a GPU."
+    )
+    object_store_mib: int = Field(128, ge=80, description="Ray's object store on a local start, in MiB.")
+    max_worker_failures: int = Field(3, ge=0, description="Times a lost worker is started again.")
+
+
+class MlflowConfig(Frozen):
+    """Where MLflow records the study."""
+
+    tracking_uri: str | None = Field(None, description="Default: sqlite:///mlflow.db in the working directory.")
+    experiment: str = Field("raytag", min_length=1, description="MLflow experiment that holds the runs.")
+
+
+class Experiment(Frozen):
+    """One experiment file, validated."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the study and of its folder.")
+    workload: Literal["tagging"] = Field("tagging", description="The physics task.")
+    data: DataConfig
+    model: TaggerConfig = TaggerConfig()
+    mup: MupConfig = MupConfig()
+    training: TrainingConfig = TrainingConfig()
+    hyperparameters: Hyperparameters = Hyperparameters()
+    search: SearchConfig
+    resources: ResourcesConfig = ResourcesConfig()
+    mlflow: MlflowConfig = MlflowConfig()
+    output: ConfigPath | None = Field(
+        None, description="Folder that gets a folder per study; default: runs in the working directory."
+    )
+
+    @property
+    def study_folder(self) -> Path:
+        """The folder of this experiment's study."""
+        return (self.output or Path("runs")).absolute() / self.name

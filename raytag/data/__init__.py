@@ -1,0 +1,1 @@
+"""Jets: the GN2 h5 layout, its packed cache, minibatches and the simulation."""

@@ -1,0 +1,1 @@
+"""muP: parameter roles, the factors that follow from them, and the two gates' mathematics."""

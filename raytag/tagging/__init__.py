@@ -1,0 +1,1 @@
+"""The jet tagger workload: GN2 on packed tracks."""

@@ -1,0 +1,1 @@
+"""Training: the workload interface, trial groups, optimizers, schedules, checkpoints and gates."""

@@ -1,0 +1,100 @@
+"""The one interface between a physics task and the machinery that trains, searches and transfers it.
+
+training/, search/ and transfer/ know a task only as a :class:`Workload`; they never look into a batch or a model.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from raytag.config.experiment import Experiment, Parametrisation
+from raytag.config.hyperparameters import Hyperparameters
+
+__all__ = ["LossTerms", "Split", "TrialModel", "Workload"]
+
+Split = Literal["train", "val", "test"]
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The losses of one batch, task by task, before they are weighted.
+
+    ``numerators`` and ``denominators`` have shape (K,): task k's loss is their quotient. They are kept apart so that
+    several devices, or several batches, can add both before dividing and get the loss of the union.
+    """
+
+    numerators: Tensor
+    denominators: Tensor
+
+    @property
+    def losses(self) -> Tensor:
+        """The K task losses."""
+        return self.numerators / self.denominators
+
+
+class TrialModel(nn.Module, ABC):
+    """A model whose per-trial settings can be changed without rebuilding it.
+
+    Shapes come from the constructor; everything a :class:`Hyperparameters` holds is set by
+    :meth:`set_hyperparameters`, which writes buffers only (so that a stack of models can hold a stack of settings).
+    """
+
+    loss_weights: Tensor  # (K,) buffer, in the order of Workload.task_names
+
+    @abstractmethod
+    def set_hyperparameters(self, hyperparameters: Hyperparameters) -> None:
+        """Write multipliers, dropout, label smoothing and loss weights into the model's buffers."""
+
+    @abstractmethod
+    def seed_dropout(self, seed: int) -> None:
+        """Draw the next forward pass's dropout masks from this seed and nothing else."""
+
+
+class Workload(ABC, Generic[Batch]):
+    """A physics task: its models, batches, losses and metrics. Opened once per process."""
+
+    #: Names of the K loss terms, in order. The first one is the search's objective on the validation split.
+    task_names: tuple[str, ...]
+
+    @classmethod
+    @abstractmethod
+    def open(cls, experiment: Experiment, device: torch.device) -> Workload[Any]:
+        """Open the experiment's data (building the cache if it is missing) on this device."""
+
+    @abstractmethod
+    def build_model(self, width: int, base_width: int, parametrisation: Parametrisation) -> TrialModel:
+        """Build a model of this width; it may be called under ``torch.device("meta")``.
+
+        Every parameter declares its role with :func:`raytag.mup.roles.declare`.
+        """
+
+    @abstractmethod
+    def train_batch(self, step: int) -> Batch:
+        """Return the minibatch of a trial's own step, counted from 0; the same for every trial of the experiment.
+
+        Batches of recent steps are kept, so slots at the same step share one.
+        """
+
+    @abstractmethod
+    def loss_terms(self, model: TrialModel, batch: Batch) -> LossTerms:
+        """Run the model on a batch and return its K loss terms."""
+
+    @abstractmethod
+    def evaluate(self, model: TrialModel, split: Split) -> Mapping[str, float]:
+        """Return the metrics of a split, without gradients and without dropout.
+
+        Keys have no split prefix: ``loss`` (weighted total), ``<task>_loss`` for each task, ``objective`` (the loss
+        of the first task: what trials are compared by, free of the trial's own loss weights) and
+        ``objective_stderr`` (its standard error over the split), then the task's own metrics.
+        """
+
+    @abstractmethod
+    def batches(self, split: Split) -> Iterator[Batch]:
+        """Walk once through a split in file order."""
