@@ -1,0 +1,17 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def jets() -> Path:
+    """Folder of 2,000 jets that ``raytag data simulate`` made (see its README): the layout of a real data folder.
+
+    ``pp_output_train.h5``, ``pp_output_val.h5``, ``pp_output_test_ttbar.h5``, ``norm_dict.yaml``, ``class_dict.yaml``.
+    Read only: tests that damage a file copy it first.
+    """
+    return Path(__file__).parent / "data" / "fixtures"
