@@ -1,0 +1,88 @@
+"""The muP role that every parameter declares, and how a model's declarations are read.
+
+A shape alone cannot tell a learned token from a gate that reads the width: both are (1, width). So modules declare, and
+:mod:`raytag.mup.multipliers` holds the declarations against the shapes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from torch import nn
+
+from raytag.errors import RoleError
+
+__all__ = ["Declaration", "Role", "declarations", "declare"]
+
+_ATTRIBUTE = "mup_declarations"
+
+
+class Role(StrEnum):
+    """What a parameter does with the width (Tensor Programs V, table 8)."""
+
+    INPUT = "input"
+    """Matrix from a fixed number of features to the width."""
+    HIDDEN = "hidden"
+    """Matrix from the width to the width."""
+    READOUT = "readout"
+    """Matrix from the width to a fixed number of outputs."""
+    VECTOR = "vector"
+    """Bias, norm weight or learned token as long as the width."""
+    CONSTANT = "constant"
+    """No dimension grows with the width: the bias of a readout."""
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A role, and what the role alone does not say about the first values.
+
+    Attributes
+    ----------
+    role
+        The parameter's role.
+    num_zero_rows
+        Leading rows that start at zero under muP: the query rows of a packed query-key-value matrix.
+    init_std
+        Standard deviation of a token's first values, in both parametrisations; None follows the role.
+    """
+
+    role: Role
+    num_zero_rows: int = 0
+    init_std: float | None = None
+
+
+def declare(module: nn.Module, **roles: Role | Declaration) -> None:
+    """Declare the roles of a module's own parameters: ``declare(linear, weight=Role.HIDDEN, bias=Role.VECTOR)``.
+
+    Declaring again replaces; deepcopy keeps the declarations.
+    """
+    own = dict(module.named_parameters(recurse=False))
+    for name in roles:
+        assert name in own, f"{type(module).__name__} has no parameter {name}, only {', '.join(own) or 'none'}"
+    kept = {
+        name: declared if isinstance(declared, Declaration) else Declaration(declared)
+        for name, declared in roles.items()
+    }
+    setattr(module, _ATTRIBUTE, getattr(module, _ATTRIBUTE, {}) | kept)
+
+
+def declarations(model: nn.Module) -> dict[str, Declaration]:
+    """Return the declaration of every parameter, in the order of ``named_parameters``.
+
+    Raises
+    ------
+    RoleError
+        Naming the parameters that have none.
+    """
+    declared = {
+        f"{prefix}.{name}" if prefix else name: declaration
+        for prefix, module in model.named_modules()
+        for name, declaration in getattr(module, _ATTRIBUTE, {}).items()
+    }
+    names = [name for name, _ in model.named_parameters()]
+    if missing := [name for name in names if name not in declared]:
+        raise RoleError(
+            "\n".join(f"{name}: no muP role declared. Declare one with raytag.mup.roles.declare" for name in missing)
+        )
+    return {name: declared[name] for name in names}
