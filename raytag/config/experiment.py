@@ -6,6 +6,7 @@ Reading the YAML is :mod:`raytag.config.load`'s job; looking into the data files
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +25,7 @@ __all__ = [
     "TaggerConfig",
     "Task",
     "TrainingConfig",
+    "resolve_path",
 ]
 
 Parametrisation = Literal["mup", "standard"]
@@ -53,11 +55,17 @@ GN2_TRACK_VARIABLES = (
 )
 
 
+def resolve_path(path: Path | str, folder: Path) -> Path:
+    """Expand ``${ENV}`` and ``~``, and read a relative path from a folder."""
+    return Path(os.path.normpath(folder / Path(os.path.expandvars(path)).expanduser()))
+
+
 def _resolve(path: Path, info: ValidationInfo) -> Path:
-    """Expand ``${ENV}`` and read a relative path from the folder of the file that names it."""
-    folder = (info.context or {}).get("folder", Path())
-    expanded = Path(os.path.expandvars(path)).expanduser()
-    return Path(os.path.normpath(Path(folder) / expanded))
+    """Read a path from the folder of the file that names it."""
+    resolved = resolve_path(path, (info.context or {}).get("folder", Path()))
+    if unset := re.search(r"\$\{(\w+)\}", str(resolved)):
+        raise ValueError(f"the environment variable {unset[1]} is not set")
+    return resolved
 
 
 ConfigPath = Annotated[Path, AfterValidator(_resolve)]
@@ -180,7 +188,7 @@ class MlflowConfig(Frozen):
 class Experiment(Frozen):
     """One experiment file, validated."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="Name of the study and of its folder.")
+    name: str = Field(description="Name of the study and of its folder.")
     workload: Literal["tagging"] = Field("tagging", description="The physics task.")
     data: DataConfig
     model: TaggerConfig = TaggerConfig()
@@ -193,6 +201,13 @@ class Experiment(Frozen):
     output: ConfigPath | None = Field(
         None, description="Folder that gets a folder per study; default: runs in the working directory."
     )
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+            raise ValueError(f"expected a letter or digit, then letters, digits, '.', '_', '-'; found {name!r}")
+        return name
 
     @property
     def study_folder(self) -> Path:

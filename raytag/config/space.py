@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, RootModel, model_validator
+from pydantic import Field, RootModel, field_validator, model_validator
 
 from raytag.config.hyperparameters import Frozen
 
-__all__ = ["Categorical", "Distribution", "LogUniform", "SearchSpace", "TransferClass", "Uniform"]
+__all__ = ["DISTRIBUTIONS", "Categorical", "Distribution", "LogUniform", "SearchSpace", "TransferClass", "Uniform"]
 
 # yes: carried unchanged · rule: carried by its muP rule · verify: carried, to be checked wide · no: not carried
 TransferClass = Literal["yes", "rule", "verify", "no"]
 
 
 class _Range(Frozen):
-    low: float
-    high: float
+    low: float = Field(description="Smallest value.")
+    high: float = Field(description="Largest value.")
     transfer: TransferClass = Field(description="What happens to the value when the model widens.")
 
     @model_validator(mode="after")
@@ -36,17 +36,25 @@ class LogUniform(_Range):
     """Uniform in the logarithm between low and high, both above 0."""
 
     distribution: Literal["log_uniform"]
-    low: float = Field(gt=0)
+    low: float = Field(gt=0, description="Smallest value.")
 
 
 class Categorical(Frozen):
     """One of a few numbers."""
 
     distribution: Literal["categorical"]
-    choices: tuple[float, ...] = Field(min_length=2)
+    choices: tuple[float, ...] = Field(min_length=2, description="The values.")
     transfer: TransferClass = Field(description="What happens to the value when the model widens.")
 
+    @field_validator("choices")
+    @classmethod
+    def _differ(cls, choices: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(choices)) != len(choices):
+            raise ValueError("expected choices that differ")
+        return choices
 
+
+DISTRIBUTIONS: dict[str, type[Frozen]] = {"uniform": Uniform, "log_uniform": LogUniform, "categorical": Categorical}
 Distribution = Annotated[Uniform | LogUniform | Categorical, Field(discriminator="distribution")]
 
 

@@ -1,0 +1,151 @@
+"""What must agree between the sections of an experiment, its search space and the disk.
+
+Each check yields a key path and what is wrong there; what is inside the data files is :mod:`raytag.data.h5`'s to check.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from raytag.config.document import KeyPath, display_path
+from raytag.config.experiment import Experiment, TaggerConfig
+from raytag.config.explain import explain, key_paths
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.config.space import SearchSpace
+from raytag.config.wording import did_you_mean, dotted
+from raytag.data.schema import TRUTH_VARIABLES, VALID
+
+__all__ = ["check_experiment", "check_ranges", "check_space_names", "check_tasks"]
+
+Finding = tuple[KeyPath, str]
+
+# The last hidden layer of a task head has width / 8 units (GN2: 32 of 256).
+_HEAD_DIVISOR = 8
+
+
+def check_experiment(sections: Mapping[str, Any]) -> list[Finding]:
+    """Run every check whose sections are valid, on an experiment that may lack the others."""
+    experiment = Experiment.model_construct(**sections)
+    return [finding for needed, check in _CHECKS if needed <= sections.keys() for finding in check(experiment)]
+
+
+def check_space_names(names: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check that a space samples at least one hyperparameter, and nothing else."""
+    if not names:
+        yield (), "the space is empty. Name at least one hyperparameter, for example lr."
+    known = Hyperparameters.model_fields
+    shared = {path[-1]: dotted(path) for path in key_paths(Experiment)}
+    for name in names:
+        if name in known:
+            continue
+        if name in shared:
+            yield (name,), f"cannot be searched: all trials share {shared[name]}."
+        else:
+            hint = did_you_mean(name, known) or f" The hyperparameters: {', '.join(known)}."
+            yield (name,), f"unknown hyperparameter.{hint}"
+
+
+def check_ranges(entries: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
+    """Check that every value a space can sample is one its hyperparameter accepts."""
+    for name, entry in entries.items():
+        limits = [((name, end), entry[end]) for end in ("low", "high") if end in entry]
+        choices = [((name, "choices", index), choice) for index, choice in enumerate(entry.get("choices", ()))]
+        for key, value in chain(limits, choices):
+            try:
+                Hyperparameters.model_validate({name: value})
+            except ValidationError as error:
+                yield key, explain(error.errors()[0], Hyperparameters, (name,))
+
+
+def check_tasks(space: SearchSpace, model: TaggerConfig) -> Iterator[Finding]:
+    """Check that the weight of a loss is searched only if its task is trained."""
+    for name in space.root:
+        task = name.removeprefix("loss_weight_")
+        if task != name and task not in model.tasks:
+            yield (name,), f"no effect: model.tasks does not train {task}. Train it, or delete this entry."
+
+
+def _check_widths(experiment: Experiment) -> Iterator[Finding]:
+    """Check that every width splits evenly into attention heads and into the layers of the task heads."""
+    num_heads = experiment.model.num_heads
+    widths: list[tuple[KeyPath, int]] = [(("mup", "base_width"), experiment.mup.base_width)]
+    widths += [(("search", "widths", index), width) for index, width in enumerate(experiment.search.widths)]
+    step = math.lcm(num_heads, _HEAD_DIVISOR)
+    for key, width in widths:
+        if width > 0 and width % step == 0:
+            continue
+        divisor = f"num_heads {num_heads}" if width % num_heads else f"{_HEAD_DIVISOR}, which divides the task heads"
+        nearest = [near for near in (width // step * step, (width // step + 1) * step) if near > 0]
+        label = "widths" if len(nearest) > 1 else "width"
+        yield key, f"width {width} is not a multiple of {divisor}. Nearest {label}: {', '.join(map(str, nearest))}."
+
+
+def _check_rungs(experiment: Experiment) -> Iterator[Finding]:
+    """Check that the first pruning decision falls on a validation inside the trial."""
+    first, every = experiment.search.first_rung, experiment.training.evaluate_every
+    if first is None:
+        return
+    key = ("search", "first_rung")
+    if first > experiment.training.num_steps:
+        yield key, f"{first} steps exceed training.num_steps ({experiment.training.num_steps})."
+    if first % every:
+        nearest = ", ".join(str(step) for step in (first // every * every, (first // every + 1) * every) if step)
+        yield key, f"{first} is not a multiple of training.evaluate_every ({every}). Nearest: {nearest}."
+
+
+def _check_inputs(experiment: Experiment) -> Iterator[Finding]:
+    """Check that the inputs are measured, and each is named once."""
+    for section in ("jet_variables", "track_variables"):
+        names: tuple[str, ...] = getattr(experiment.data, section)
+        for index, name in enumerate(names):
+            key = ("data", section, index)
+            if name in TRUTH_VARIABLES or "truth" in name.lower():
+                yield key, f"{name} is known only to the simulation: truth never enters the inputs."
+            elif name == VALID:
+                yield key, f"{name} marks the filled track slots: it is never an input."
+            elif name in names[:index]:
+                yield key, f"{name} is listed twice."
+
+
+def _check_batch(experiment: Experiment) -> Iterator[Finding]:
+    """Check that an epoch holds at least one batch, since short batches are dropped."""
+    batch_size, num_jets = experiment.training.batch_size, experiment.data.num_train_jets
+    if num_jets is not None and batch_size > num_jets:
+        yield ("training", "batch_size"), f"{batch_size} jets exceed data.num_train_jets ({num_jets})."
+
+
+def _check_data_files(experiment: Experiment) -> Iterator[Finding]:
+    for name in ("train", "val", "test", "norm_dict", "class_dict"):
+        path: Path | None = getattr(experiment.data, name)
+        if path is not None:
+            yield from _check_file(("data", name), path)
+
+
+def _check_space_file(experiment: Experiment) -> Iterator[Finding]:
+    return _check_file(("search", "space"), experiment.search.space)
+
+
+def _check_file(key: KeyPath, path: Path) -> Iterator[Finding]:
+    if path.is_file():
+        return
+    if path.is_dir():
+        yield key, f"{display_path(path)} is a folder, not a file."
+        return
+    siblings = [file.name for file in path.parent.glob(f"*{path.suffix}")] if path.parent.is_dir() else []
+    yield key, f"no such file: {display_path(path)}.{did_you_mean(path.name, siblings)}"
+
+
+_CHECKS: tuple[tuple[set[str], Callable[[Experiment], Iterator[Finding]]], ...] = (
+    ({"data"}, _check_data_files),
+    ({"data"}, _check_inputs),
+    ({"model", "mup", "search"}, _check_widths),
+    ({"data", "training"}, _check_batch),
+    ({"training", "search"}, _check_rungs),
+    ({"search"}, _check_space_file),
+)

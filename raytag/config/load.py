@@ -1,0 +1,150 @@
+"""Reads experiment files and search spaces, and reports everything that is wrong with them at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from raytag.config.checks import check_experiment, check_ranges, check_space_names, check_tasks
+from raytag.config.document import Document, KeyPath, display_path, read_yaml
+from raytag.config.experiment import Experiment
+from raytag.config.explain import explain
+from raytag.config.overrides import Override, apply, parse_overrides
+from raytag.config.space import DISTRIBUTIONS, Distribution, SearchSpace
+from raytag.config.wording import did_you_mean, found, listed, section_of
+from raytag.errors import ConfigError, Problem
+
+__all__ = ["load_experiment", "load_space"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_DISTRIBUTION: TypeAdapter[Distribution] = TypeAdapter(Distribution)
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file, apply command-line overrides, and check it together with its search space.
+
+    Every path in the result is absolute.
+
+    Raises
+    ------
+    ConfigError
+        With all the problems of the experiment, its search space and the overrides.
+    """
+    document = read_yaml(path)
+    parsed, bad_overrides = parse_overrides(overrides)
+    data, misplaced = apply(document.data, parsed)
+    source = _Source(document, parsed)
+    context = {"folder": path.absolute().parent}
+    sections = _valid_sections(data, context)
+
+    problems = [*document.problems, *bad_overrides, *misplaced]
+    problems += [source.problem(key, message) for key, message in _schema_findings(data, context)]
+    problems += [source.problem(key, message) for key, message in check_experiment(sections)]
+    problems += _space_problems(sections)
+    if problems:
+        raise ConfigError(problems)
+    return _validate(Experiment, data, context)
+
+
+def load_space(path: Path) -> SearchSpace:
+    """Read a search space.
+
+    Raises
+    ------
+    ConfigError
+        With all the problems of the file.
+    """
+    document = read_yaml(path)
+    problems = [*document.problems]
+    problems += [document.problem(key, message) for key, message in check_space_names(document.data)]
+    valid: dict[str, Distribution] = {}
+    for name, entry in document.data.items():
+        try:
+            valid[name] = _DISTRIBUTION.validate_json(json.dumps(entry), strict=True)
+        except ValidationError as error:
+            problems += [_entry_problem(document, name, finding) for finding in error.errors()]
+    raw = {name: document.data[name] for name in valid}
+    problems += [document.problem(key, message) for key, message in check_ranges(raw)]
+    if problems:
+        raise ConfigError(problems)
+    return SearchSpace(valid)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where each value of an experiment comes from: the file, or an override."""
+
+    document: Document
+    overrides: Sequence[Override]
+
+    def problem(self, key: KeyPath, message: str) -> Problem:
+        for override in reversed(self.overrides):
+            if override.covers(key) or (override.made(key) and key not in self.document.lines):
+                return override.problem(key, message)
+        return self.document.problem(key, message)
+
+
+def _validate(model: type[Model], data: Any, context: Mapping[str, Any]) -> Model:
+    """Validate strictly, as JSON: a list may become a tuple, but "5" is no number and 1 is not true."""
+    return model.model_validate_json(json.dumps(data), strict=True, context=context)
+
+
+def _schema_findings(data: dict[str, Any], context: Mapping[str, Any]) -> list[tuple[KeyPath, str]]:
+    try:
+        _validate(Experiment, data, context)
+    except ValidationError as error:
+        return [(item["loc"], explain(item, Experiment, item["loc"])) for item in error.errors()]
+    return []
+
+
+def _valid_sections(data: dict[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sections that are valid but for unknown keys, so that the others hide no problem of theirs."""
+    sections = {}
+    for name, info in Experiment.model_fields.items():
+        model, raw = section_of(info), data.get(name, {})
+        if model is None or not isinstance(raw, dict):
+            continue
+        known = {key: value for key, value in raw.items() if key in model.model_fields}
+        try:
+            sections[name] = _validate(model, known, context)
+        except ValidationError:
+            continue
+    return sections
+
+
+def _space_problems(sections: Mapping[str, Any]) -> list[Problem]:
+    if "search" not in sections or not sections["search"].space.is_file():
+        return []
+    path = Path(display_path(sections["search"].space))
+    try:
+        space = load_space(path)
+    except ConfigError as error:
+        return list(error.problems)
+    if "model" not in sections:
+        return []
+    document = read_yaml(path)
+    return [document.problem(key, message) for key, message in check_tasks(space, sections["model"])]
+
+
+def _entry_problem(document: Document, name: str, error: ErrorDetails) -> Problem:
+    """Report what pydantic found in one entry of a space; its locations begin with the distribution's tag."""
+    entry = document.data[name]
+    tags = listed(DISTRIBUTIONS)
+    if error["type"] == "union_tag_invalid":
+        word = entry["distribution"]
+        message = f"expected {tags}, found {found(word)}.{did_you_mean(str(word), DISTRIBUTIONS)}"
+        return document.problem((name, "distribution"), message)
+    if error["type"] == "union_tag_not_found":
+        return document.problem((name, "distribution"), f"missing. Expected {tags}.")
+    if not error["loc"]:
+        example = "{distribution: log_uniform, low: 1e-4, high: 1e-2, transfer: yes}"
+        return document.problem((name,), f"expected a section such as {example}, found {found(entry)}.")
+    tag, *key = error["loc"]
+    return document.problem((name, *key), explain(error, DISTRIBUTIONS[str(tag)], tuple(key)))
