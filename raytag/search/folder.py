@@ -1,0 +1,184 @@
+"""A study's folder: what lies where, which settings it was made with, and who may write to it.
+
+The settings are written once; a later run with other settings is refused, because its trials would not be comparable.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from raytag.config.experiment import Experiment
+from raytag.config.space import SearchSpace
+from raytag.errors import StudyError
+
+__all__ = ["StudyFolder", "exclusive", "settings_digest"]
+
+# Settings that change no trial's result: where things run, where they are recorded, and what only later commands read.
+FREE_SECTIONS = ("resources", "mlflow", "output")
+FREE_KEYS = frozenset({"data.cache", "data.test", "data.num_test_jets", "mup.skip_check", "search.space"})
+GROWING_KEY = "search.trials_per_width"
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The files of one study."""
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        """The resolved experiment."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def space(self) -> Path:
+        """The search space."""
+        return self.path / "space.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """Git hash, versions and command line of the latest run."""
+        return self.path / "provenance.json"
+
+    @property
+    def journal(self) -> Path:
+        """Optuna's journal: the truth about every trial."""
+        return self.path / "study.journal"
+
+    @property
+    def gates(self) -> Path:
+        """The verdict of the muP gates."""
+        return self.path / "gates.json"
+
+    @property
+    def picture(self) -> Path:
+        """Loss versus learning rate, width by width."""
+        return self.path / "loss_versus_lr.png"
+
+    @property
+    def tune(self) -> Path:
+        """Ray Tune's own files, of no use after a run."""
+        return self.path / "tune"
+
+    def checkpoint(self, trial: str) -> Path:
+        """Return where a trial's checkpoint lies."""
+        return self.path / "trials" / trial / "checkpoint.pt"
+
+    def prepare(self, experiment: Experiment, space: SearchSpace) -> None:
+        """Create the folder and write its settings, or check that it was made with these.
+
+        Raises
+        ------
+        StudyError
+            The folder was made with other settings; the text names each of them.
+        """
+        if self.space.exists():
+            self._check_settings(experiment, space)
+        self.path.mkdir(parents=True, exist_ok=True)
+        _write(self.experiment, _to_yaml(experiment.model_dump(mode="json")))
+        _write(self.space, _to_yaml(space.model_dump(mode="json")))  # last: its presence says that both are there
+
+    def load_settings(self) -> tuple[Experiment, SearchSpace]:
+        """Return the settings that the study was made with.
+
+        Raises
+        ------
+        StudyError
+            There is no study in this folder.
+        """
+        if not self.space.exists():
+            raise StudyError(f"{self.path}: no study here. A study is made by: raytag search FILE")
+        experiment = Experiment.model_validate(yaml.safe_load(self.experiment.read_text()))
+        return experiment, SearchSpace.model_validate(yaml.safe_load(self.space.read_text()))
+
+    def move_aside(self) -> Path | None:
+        """Rename the folder so that its name is free, and return the new place; None if there was no folder."""
+        if not self.path.exists():
+            return None
+        aside = self.path.with_name(f"{self.path.name}.{datetime.now():%Y%m%d-%H%M%S}")
+        self.path.rename(aside)
+        return aside
+
+    def _check_settings(self, experiment: Experiment, space: SearchSpace) -> None:
+        stored = _flat(
+            {"": yaml.safe_load(self.experiment.read_text()), "space": yaml.safe_load(self.space.read_text())}
+        )
+        given = _flat({"": experiment.model_dump(mode="json"), "space": space.model_dump(mode="json")})
+        differing = [
+            f"  {key}: the study has {stored.get(key)}, now {given.get(key)}"
+            for key in sorted(stored.keys() | given.keys())
+            if stored.get(key) != given.get(key) and not _may_differ(key, stored.get(key), given.get(key))
+        ]
+        if differing:
+            raise StudyError(
+                "\n".join([f"{self.path}: this study was made with other settings:", *differing])
+                + "\nGive the experiment another name (name=...), or move the old study aside with --restart."
+            )
+
+
+def settings_digest(experiment: Experiment, space: SearchSpace) -> str:
+    """Return a short digest of every setting that a trial's result depends on."""
+    flat = _flat({"": experiment.model_dump(mode="json"), "space": space.model_dump(mode="json")})
+    fixed = {key: value for key, value in flat.items() if not _is_free(key) and key != GROWING_KEY}
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def exclusive(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file until the block ends or the process dies, however it dies.
+
+    Raises
+    ------
+    StudyError
+        Another process holds it; the text says which.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise StudyError(f"{what} (process {file.read().strip() or 'unknown'}, lock {path})") from None
+        file.truncate(0)
+        file.write(f"{os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def _may_differ(key: str, stored: Any, given: Any) -> bool:
+    return _is_free(key) or (key == GROWING_KEY and given > stored)
+
+
+def _is_free(key: str) -> bool:
+    return key.partition(".")[0] in FREE_SECTIONS or key in FREE_KEYS
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of nested mappings by their dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = f"{prefix}.{key}".strip(".")
+        leaves.update(_flat(value, path) if isinstance(value, Mapping) else {path: value})
+    return leaves
+
+
+def _to_yaml(tree: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(tree), sort_keys=False)
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)

@@ -1,0 +1,151 @@
+"""The owner of the study: the one process that writes it, and that knows which worker trains which trial.
+
+A plain class; :mod:`raytag.search.driver` makes it a Ray actor on its own node. Workers ask it for trials and report to
+it; a worker that dies leaves its trials here, to be handed out again with their checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from raytag.config.experiment import Experiment
+from raytag.config.space import SearchSpace
+from raytag.records import TrialRecord
+from raytag.search.folder import StudyFolder, exclusive
+from raytag.search.study import Study
+from raytag.training.trial import Trial
+
+__all__ = ["MAX_LOSSES", "Snapshot", "StudyOwner"]
+
+MAX_LOSSES = 3  # workers that may die under a trial before the trial is called the culprit
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What changed in the study since a version, for those who watch it."""
+
+    version: int
+    records: list[TrialRecord]
+    workers: int
+
+
+class StudyOwner:
+    """Hand out the trials of a study and record what becomes of them.
+
+    Parameters
+    ----------
+    folder, experiment, space
+        The study, which must be locked by the driver.
+    num_workers
+        How many workers will share the work.
+    """
+
+    def __init__(self, folder: StudyFolder, experiment: Experiment, space: SearchSpace, num_workers: int) -> None:
+        self._lock = ExitStack()  # a killed driver's owner may live on for a moment: never write beside it
+        self._lock.enter_context(exclusive(folder.path / "owner.lock", f"{folder.path}: another search writes here"))
+        self._study = Study.open(folder, experiment, space)
+        self._num_workers = num_workers
+        self._waiting = {width: self._study.unfinished(width) for width in self._study.widths}
+        self._held: dict[str, set[str]] = {}  # worker → names of its trials
+        self._width: dict[str, int] = {}  # worker → leased width
+        self._version = 0
+        self._changed = {record.name: 0 for record in self._study.records()}  # name → version of its last change
+
+    # -- for workers ------------------------------------------------------------------------------------------------
+
+    def register(self, worker: str) -> None:
+        """Announce a worker that starts; trials that an earlier incarnation of it left are free again."""
+        self.release(worker, "the worker died")
+        self._held[worker] = set()
+
+    def lease(self, worker: str) -> int | None:
+        """Return the width that the worker should train next, or None when no trial is left to begin.
+
+        It is the width with the most work left per worker on it, where a trial's work counts as its width; of equal
+        ones the widest, so that the longest trials do not come last.
+        """
+        self._width.pop(worker, None)
+        on_width = Counter(self._width.values())
+        left = {width: len(self._waiting[width]) + self._study.num_to_ask(width) for width in self._study.widths}
+        work = {width: width * num / (1 + on_width[width]) for width, num in left.items() if num}
+        if not work:
+            return None
+        self._width[worker] = max(work, key=lambda width: (work[width], width))
+        return self._width[worker]
+
+    def ask(self, worker: str, width: int) -> Trial | None:
+        """Return a trial for a free slot of the worker, or None if it should not take another one now.
+
+        Trials left by a dead worker come first. Towards the end a worker gets no more than its fair share of the
+        unfinished trials, so that none trains the last ones alone.
+        """
+        if len(self._held[worker]) >= self._fair_share():
+            return None
+        if self._waiting[width]:
+            name = self._waiting[width].pop(0)
+        elif self._study.num_to_ask(width):
+            name = self._study.ask(width)
+        else:
+            return None
+        self._held[worker].add(name)
+        self._study.assign(name, worker)
+        self._touch(name)
+        return self._study.trial(name)
+
+    def report(self, worker: str, name: str, step: int, metrics: dict[str, float]) -> bool:
+        """Record metrics of a trial the worker holds; return whether the trial goes on."""
+        goes_on = name in self._held[worker] and self._study.report(name, step, metrics)
+        if not goes_on:
+            self._held[worker].discard(name)
+        self._touch(name)
+        return goes_on
+
+    def fail(self, worker: str, name: str, reason: str, traceback: str = "") -> None:
+        """End a trial that cannot go on."""
+        self._held[worker].discard(name)
+        self._study.fail(name, reason, traceback)
+        self._touch(name)
+
+    def release(self, worker: str, reason: str) -> None:
+        """Free the trials of a worker that is gone; one that has lost too many workers fails."""
+        for name in sorted(self._held.pop(worker, ())):
+            losses = self._study.count_loss(name)
+            if losses >= MAX_LOSSES:
+                head, _, tail = reason.partition("\n")
+                self._study.fail(name, f"{losses} workers died while they trained it; the last: {head}", tail)
+            else:
+                self._waiting[self._study.record(name).width].append(name)
+            self._touch(name)
+        self._width.pop(worker, None)
+
+    # -- for the driver ---------------------------------------------------------------------------------------------
+
+    def snapshot(self, since: int = -1) -> Snapshot:
+        """Return the trials that changed after a version; without one, all of them."""
+        names = [name for name, version in self._changed.items() if version > since]
+        return Snapshot(self._version, [self._study.record(name) for name in names], len(self._held))
+
+    def num_unfinished(self) -> int:
+        """Return how many trials are still to be finished, begun or not."""
+        return sum(len(self._study.unfinished(w)) + self._study.num_to_ask(w) for w in self._study.widths)
+
+    def annotate(self, key: str, value: object) -> None:
+        """Set a user attribute of the study."""
+        self._study.annotate(key, value)
+
+    def process(self) -> int:
+        """Return the owner's process id."""
+        return os.getpid()
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _fair_share(self) -> int:
+        return math.ceil(self.num_unfinished() / self._num_workers)
+
+    def _touch(self, name: str) -> None:
+        self._version += 1
+        self._changed[name] = self._version

@@ -1,0 +1,256 @@
+"""The study: one Optuna study per width in one journal file, the only truth about the trials.
+
+One study per width, because pruning and TPE must compare like with like: against the losses of a wide model, every
+narrow trial would look poor. One process at a time opens the journal for writing (:mod:`raytag.search.owner`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from raytag.config.experiment import Experiment
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.config.space import SearchSpace
+from raytag.errors import StudyError
+from raytag.records import OBJECTIVE, TrialRecord, TrialState
+from raytag.search.folder import StudyFolder
+from raytag.search.sampling import new_pruner, new_sampler, suggest, trial_seed
+from raytag.training.trial import Trial
+
+__all__ = ["Study"]
+
+METRICS = "metrics:"  # user attribute "metrics:<step>" → {metric: value}
+WORKER, FAILURE, LOSSES = "worker", "failure", "losses"
+
+_STATES = {
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.WAITING: TrialState.RUNNING,
+    OptunaState.COMPLETE: TrialState.COMPLETE,
+    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.FAIL: TrialState.FAILED,
+}
+
+
+class Study:
+    """The trials of an experiment, in its folder. Every method leaves the journal on disk complete.
+
+    A trial is known by its name, ``w<width>-<number>``; numbers count from 0 at each width.
+    """
+
+    def __init__(self, experiment: Experiment, space: SearchSpace, studies: Mapping[int, optuna.Study]) -> None:
+        self._experiment, self._space, self._studies = experiment, space, studies
+
+    @classmethod
+    def open(cls, folder: StudyFolder, experiment: Experiment, space: SearchSpace) -> Study:
+        """Open a study for writing, or begin it. Only one process may do so at a time."""
+        _mend_journal(folder.journal)
+        storage = _storage(folder)
+        studies = {
+            width: optuna.create_study(
+                study_name=_study_name(experiment, width),
+                storage=storage,
+                pruner=new_pruner(experiment.search),
+                direction="minimize",
+                load_if_exists=True,
+            )
+            for width in experiment.search.widths
+        }
+        study = cls(experiment, space, studies)
+        study._complete_suggestions()
+        return study
+
+    @classmethod
+    def load(cls, folder: StudyFolder) -> Study:
+        """Open a study for reading, whether or not a search is running.
+
+        Raises
+        ------
+        StudyError
+            There is no study in the folder, or its search never began.
+        """
+        experiment, space = folder.load_settings()
+        if not folder.journal.exists():
+            raise StudyError(f"{folder.path}: the search has no trials yet.")
+        storage = _storage(folder)
+        studies = {
+            width: optuna.load_study(study_name=_study_name(experiment, width), storage=storage)
+            for width in experiment.search.widths
+        }
+        return cls(experiment, space, studies)
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment that the study belongs to."""
+        return self._experiment
+
+    @property
+    def space(self) -> SearchSpace:
+        """The searched space."""
+        return self._space
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths, ascending."""
+        return self._experiment.search.widths
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def records(self) -> list[TrialRecord]:
+        """Return all trials, width by width in the order they were asked for."""
+        return [self._record(width, frozen) for width in self.widths for frozen in self._trials(width)]
+
+    def record(self, name: str) -> TrialRecord:
+        """Return one trial."""
+        return self._record(_width_of(name), self._frozen(name))
+
+    def trial(self, name: str) -> Trial:
+        """Return what a worker needs to train a trial."""
+        record = self.record(name)
+        return Trial(record.name, record.width, record.seed, record.hyperparameters)
+
+    def unfinished(self, width: int) -> list[str]:
+        """Return the names of a width's trials that were asked for and are not finished."""
+        return [_name(width, frozen.number) for frozen in self._trials(width) if not frozen.state.is_finished()]
+
+    def num_to_ask(self, width: int) -> int:
+        """Return how many trials of a width are still to be asked for."""
+        return max(0, self._experiment.search.trials_per_width - len(self._trials(width)))
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def ask(self, width: int) -> str:
+        """Create the next trial of a width and return its name."""
+        assert self.num_to_ask(width) > 0, f"width {width} has all its trials"
+        study = self._studies[width]
+        study.sampler = new_sampler(self._experiment.search, number=len(self._trials(width)))
+        trial = study.ask()
+        suggest(trial, self._space)
+        return _name(width, trial.number)
+
+    def assign(self, name: str, worker: str) -> None:
+        """Note which worker trains a trial."""
+        self._set(name, WORKER, worker)
+
+    def report(self, name: str, step: int, metrics: Mapping[str, float]) -> bool:
+        """Record a trial's metrics after ``step`` of its own steps; return whether it goes on.
+
+        The trial ends here if this was its last step, if it is pruned, or if the objective is not finite. A step that
+        is already recorded changes nothing, so a report may safely be repeated.
+        """
+        frozen = self._frozen(name)
+        if frozen.state.is_finished():
+            return False
+        if step in frozen.intermediate_values:
+            return True
+        objective = metrics[OBJECTIVE]
+        if not math.isfinite(objective):
+            self.fail(name, f"the validation loss became {objective} at step {step}")
+            return False
+        self._set(name, f"{METRICS}{step}", dict(metrics))  # before the value: a step with a value has all its metrics
+        study = self._studies[_width_of(name)]
+        study._storage.set_trial_intermediate_value(frozen._trial_id, step, objective)
+        if step >= self._experiment.training.num_steps:
+            study.tell(frozen.number, objective)
+            return False
+        return not self._prune(name)
+
+    def fail(self, name: str, reason: str, traceback: str = "") -> None:
+        """End a trial as failed, with a one-line reason and the traceback if there is one."""
+        frozen = self._frozen(name)
+        if not frozen.state.is_finished():
+            self._set(name, FAILURE, f"{reason}\n{traceback}".strip())
+            self._studies[_width_of(name)].tell(frozen.number, state=OptunaState.FAIL)
+
+    def count_loss(self, name: str) -> int:
+        """Count that a trial's worker was lost while it trained; return how often that has happened."""
+        losses: int = self._frozen(name).user_attrs.get(LOSSES, 0) + 1
+        self._set(name, LOSSES, losses)
+        return losses
+
+    def annotate(self, key: str, value: Any) -> None:
+        """Set a user attribute of every width's study."""
+        for study in self._studies.values():
+            study.set_user_attr(key, value)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _complete_suggestions(self) -> None:
+        """Draw the values that a process still owed a trial when it was killed."""
+        for study in self._studies.values():
+            for frozen in study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
+                if len(frozen.params) < len(self._space.root):
+                    study.sampler = new_sampler(self._experiment.search, frozen.number)
+                    suggest(optuna.Trial(study, frozen._trial_id), self._space)
+
+    def _prune(self, name: str) -> bool:
+        study = self._studies[_width_of(name)]
+        frozen = self._frozen(name)
+        is_pruned = study.pruner.prune(study, frozen)
+        if is_pruned:
+            study.tell(frozen.number, state=OptunaState.PRUNED)
+        return is_pruned
+
+    def _trials(self, width: int) -> list[FrozenTrial]:
+        return self._studies[width].get_trials(deepcopy=False)
+
+    def _frozen(self, name: str) -> FrozenTrial:
+        width, _, number = name.removeprefix("w").partition("-")
+        try:
+            return self._trials(int(width))[int(number)]
+        except (ValueError, KeyError, IndexError):
+            raise StudyError(f"{self._experiment.name}: no trial {name}.") from None
+
+    def _set(self, name: str, key: str, value: Any) -> None:
+        self._studies[_width_of(name)]._storage.set_trial_user_attr(self._frozen(name)._trial_id, key, value)
+
+    def _record(self, width: int, frozen: FrozenTrial) -> TrialRecord:
+        fixed = self._experiment.hyperparameters.model_dump()
+        return TrialRecord(
+            name=_name(width, frozen.number),
+            width=width,
+            number=frozen.number,
+            seed=trial_seed(self._experiment.search, frozen.number),
+            state=_STATES[frozen.state],
+            searched=dict(frozen.params),
+            hyperparameters=Hyperparameters(**{**fixed, **frozen.params}),
+            history={step: frozen.user_attrs[f"{METRICS}{step}"] for step in sorted(frozen.intermediate_values)},
+            worker=frozen.user_attrs.get(WORKER),
+            failure=frozen.user_attrs.get(FAILURE),
+        )
+
+
+def _storage(folder: StudyFolder) -> JournalStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return JournalStorage(JournalFileBackend(str(folder.journal)))
+
+
+def _study_name(experiment: Experiment, width: int) -> str:
+    return f"{experiment.name}.w{width}"
+
+
+def _name(width: int, number: int) -> str:
+    return f"w{width}-{number:04d}"
+
+
+def _width_of(name: str) -> int:
+    return int(name.removeprefix("w").partition("-")[0])
+
+
+def _mend_journal(path: Path) -> None:
+    """Drop a half-written last line and a stale lock, as a killed writer leaves them.
+
+    Optuna would append to the half line and could never read the file again; for the lock it would wait 30 s.
+    """
+    Path(f"{path}.lock").unlink(missing_ok=True)
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)

@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import pytest
+
+from raytag.errors import StudyError
+from raytag.records import TrialState
+from raytag.search.folder import StudyFolder
+from raytag.search.study import Study
+
+
+def report(study, name, step, objective):
+    return study.report(name, step, {"val/objective": objective, "val/loss": 2 * objective})
+
+
+def finish(study, name):
+    """Run a trial to its end, with a loss that follows from its learning rate."""
+    for step in (10, 20, 30, 40):
+        if not report(study, name, step, study.record(name).lr / step):
+            break
+
+
+def searched(study, width):
+    return [record.searched for record in study.records() if record.width == width]
+
+
+def test_a_trial_counts_its_steps_and_completes_at_the_last_one(open_study):
+    study = open_study()
+    name = study.ask(32)
+
+    assert [report(study, name, step, 1 / step) for step in (10, 20, 30, 40)] == [True, True, True, False]
+
+    record = study.record(name)
+    assert record.state is TrialState.COMPLETE
+    assert record.objective == 1 / 40
+    assert record.history[20] == {"val/objective": 1 / 20, "val/loss": 1 / 10}
+
+
+def test_start_up_trials_are_paired_across_widths(open_study):
+    study = open_study()
+    for width in (32, 64):
+        for _ in range(2):
+            finish(study, study.ask(width))
+
+    assert searched(study, 32) == searched(study, 64)
+    assert searched(study, 32)[0] != searched(study, 32)[1]
+    assert study.record("w32-0001").seed == study.record("w64-0001").seed
+
+
+def test_a_reopened_study_suggests_what_an_uninterrupted_one_does(open_study):
+    uninterrupted, resumed = open_study(name="uninterrupted"), open_study(name="resumed")
+    for _ in range(6):
+        finish(uninterrupted, uninterrupted.ask(32))
+        resumed = open_study(name="resumed")
+        finish(resumed, resumed.ask(32))
+
+    assert searched(resumed, 32) == searched(uninterrupted, 32)
+
+
+def test_tpe_takes_over_after_the_start_up_trials(open_study, make_experiment):
+    tpe, random = open_study(name="tpe"), open_study(make_experiment(sampler="random"), name="random")
+    for study in (tpe, random):
+        for _ in range(4):
+            finish(study, study.ask(32))
+
+    same = [a == b for a, b in zip(searched(tpe, 32), searched(random, 32), strict=True)]
+    assert same == [True, True, False, False]
+
+
+def test_a_repeated_report_changes_nothing(open_study):
+    study = open_study()
+    name = study.ask(32)
+    report(study, name, 10, 0.5)
+    before = study.record(name)
+
+    assert report(study, name, 10, 0.9)
+    assert study.record(name) == before
+
+
+def test_a_poor_trial_is_pruned_at_the_first_rung_and_not_before(open_study, make_experiment):
+    study = open_study(make_experiment(first_rung=20, reduction_factor=2))
+    good, poor = study.ask(32), study.ask(32)
+    for step in (10, 20):
+        assert report(study, good, step, 0.1)
+
+    assert report(study, poor, 10, 9.0)
+    assert not report(study, poor, 20, 9.0)
+    assert study.record(poor).state is TrialState.PRUNED
+
+
+def test_widths_are_not_compared_when_pruning(open_study, make_experiment):
+    study = open_study(make_experiment(first_rung=10, reduction_factor=2))
+    wide, narrow = study.ask(64), study.ask(32)
+    report(study, wide, 10, 0.1)
+
+    assert report(study, narrow, 10, 9.0)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_fails_the_trial(open_study, loss):
+    study = open_study()
+    name = study.ask(32)
+
+    assert not report(study, name, 10, loss)
+    record = study.record(name)
+    assert record.state is TrialState.FAILED
+    assert record.failure_reason == f"the validation loss became {loss} at step 10"
+
+
+def test_a_failed_trial_keeps_its_traceback_and_counts_against_the_budget(open_study):
+    study = open_study()
+    study.fail(study.ask(32), "out of memory", "Traceback\n  line 7")
+
+    assert study.record("w32-0000").failure == "out of memory\nTraceback\n  line 7"
+    assert study.num_to_ask(32) == 5
+
+
+def test_a_reopened_study_knows_its_unfinished_trials(open_study):
+    study = open_study()
+    for _ in range(3):
+        study.ask(32)
+    report(study, "w32-0000", 10, 1.0)
+    finish(study, "w32-0001")
+
+    assert open_study().unfinished(32) == ["w32-0000", "w32-0002"]
+
+
+def test_a_half_written_line_of_a_killed_writer_is_dropped(open_study, tmp_path):
+    name = open_study().ask(32)
+    journal = tmp_path / "study" / "study.journal"
+    with journal.open("a") as file:
+        file.write('{"op_code": 5, "wor')
+
+    finish(open_study(), name)
+
+    assert open_study().record(name).state is TrialState.COMPLETE
+
+
+def test_a_lock_left_by_a_killed_writer_delays_nobody(open_study, tmp_path):
+    open_study()
+    Path(tmp_path / "study" / "study.journal.lock").symlink_to("study.journal")
+
+    assert open_study().ask(32) == "w32-0000"
+
+
+def test_a_trial_killed_between_its_birth_and_its_values_gets_them(open_study):
+    expected = open_study(name="whole")
+    expected.ask(32)
+    half = open_study(name="half")
+    half._studies[32].ask()
+
+    assert searched(open_study(name="half"), 32) == searched(expected, 32)
+
+
+def test_reading_a_study_needs_only_its_folder(open_study, tmp_path, make_experiment, space):
+    StudyFolder(tmp_path / "study").prepare(make_experiment(), space)
+    study = open_study()
+    finish(study, study.ask(64))
+
+    assert Study.load(StudyFolder(tmp_path / "study")).records() == study.records()
+
+
+def test_reading_where_no_study_is_says_so(tmp_path):
+    with pytest.raises(StudyError, match="no study here"):
+        Study.load(StudyFolder(tmp_path / "nothing"))
