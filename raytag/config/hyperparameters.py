@@ -27,7 +27,9 @@ class Hyperparameters(Frozen):
     eps: float = Field(1e-8, gt=0, description="AdamW's epsilon at the base width.")
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of the steps spent warming up.")
     clip_norm: float | None = Field(
-        None, gt=0, description="Largest gradient norm of a trial (hidden squares weigh m = width / base)."
+        None,
+        gt=0,
+        description="Largest gradient norm of a trial (squares not of hidden matrices weigh m = width / base).",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout probability after attention and feed-forward.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the jet classification.")

@@ -1,0 +1,92 @@
+"""Where each parameter of a trial lies in a group's flat storage.
+
+A row is one contiguous vector. Parameters that share their optimizer factors lie side by side, so a row is updated by
+one kernel call per segment (three under muP, one under the standard parametrisation) whatever the number of parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from raytag.mup.multipliers import ParameterRule, RuleTable
+
+__all__ = ["Factors", "Layout", "Segment"]
+
+# Parameters start on cache lines: rows then have the same alignment, and a matrix product rounds the same in each.
+ALIGNMENT_BYTES = 64
+
+
+@dataclass(frozen=True, order=True)
+class Factors:
+    """The muP factors that the parameters of a segment share.
+
+    The first three multiply the trial's learning rate, weight decay and epsilon; ``norm`` weighs squared gradients in
+    the norm to clip by.
+    """
+
+    lr: float
+    wd: float
+    eps: float
+    norm: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The elements ``start`` to ``stop`` of a row, all with the same factors."""
+
+    factors: Factors
+    start: int
+    stop: int
+
+    def of(self, row: Tensor) -> Tensor:
+        """Return this segment of a row of shape (P,), as a view."""
+        return row[self.start : self.stop]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The order of parameters in a row of ``size`` elements. The gaps that alignment leaves stay zero for ever."""
+
+    segments: tuple[Segment, ...]
+    offsets: Mapping[str, int]
+    shapes: Mapping[str, tuple[int, ...]]
+    size: int
+
+    @classmethod
+    def of(cls, table: RuleTable, dtype: torch.dtype) -> Layout:
+        """Lay out a rule table's parameters, segment by segment."""
+        grain = ALIGNMENT_BYTES // dtype.itemsize
+        segments, offsets, end = [], {}, 0
+        for factors, rules in groupby(sorted(table.rules, key=_factors), key=_factors):
+            start = end
+            for rule in rules:
+                offsets[rule.name] = end
+                end += -(-math.prod(rule.shape) // grain) * grain
+            segments.append(Segment(factors, start, end))
+        shapes = {rule.name: tuple(rule.shape) for rule in table.rules}
+        return cls(tuple(segments), offsets, shapes, end)
+
+    def view(self, row: Tensor, name: str) -> Tensor:
+        """Return the view of a row of shape (P,) that holds one parameter."""
+        shape, offset = self.shapes[name], self.offsets[name]
+        return row[offset : offset + math.prod(shape)].view(shape)
+
+    def unpack(self, row: Tensor) -> dict[str, Tensor]:
+        """Copy a row into CPU tensors by parameter name."""
+        return {name: self.view(row, name).detach().cpu().clone() for name in self.offsets}
+
+    def pack(self, tensors: Mapping[str, Tensor], row: Tensor) -> None:
+        """Write tensors by parameter name into a row, in place."""
+        assert tensors.keys() == self.offsets.keys(), sorted(tensors.keys() ^ self.offsets.keys())
+        for name, tensor in tensors.items():
+            self.view(row, name).copy_(tensor)
+
+
+def _factors(rule: ParameterRule) -> Factors:
+    return Factors(rule.lr_factor, rule.wd_factor, rule.eps_factor, rule.norm_factor)

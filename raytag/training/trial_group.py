@@ -1,0 +1,233 @@
+"""A group of R trials of one structure, trained side by side in one process.
+
+The group owns the flat storage and the slots. A slot's trial lives on its own step counter, from its own seed, with
+its own optimizer row: what becomes of it depends on the trial alone, not on its slot, its neighbours or R. Which trial
+starts where, and when one is stopped, is decided outside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from raytag.config.experiment import MupConfig, TrainingConfig
+from raytag.mup.multipliers import initialise, rule_table
+from raytag.training.executors import Executor, RowLosses, loop
+from raytag.training.layout import Layout
+from raytag.training.optimizer import Row, clip_gradients, gradient_norm, update
+from raytag.training.schedule import pace_of_step
+from raytag.training.trial import RowState, Trial
+from raytag.training.workload import Split, TrialModel, Workload
+
+__all__ = ["StepResult", "TrialGroup"]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimizer step did to one trial.
+
+    ``step`` counts the steps taken, this one included; ``losses`` are the task losses before weighting, of the batch
+    and the parameters before the update. ``failure`` says why the trial cannot go on; its parameters are then those of
+    the last good step.
+    """
+
+    step: int
+    loss: float
+    losses: Mapping[str, float]
+    gradient_norm: float
+    is_finished: bool
+    failure: str | None = None
+
+
+@dataclass
+class _Occupant:
+    """A trial in a slot."""
+
+    trial: Trial
+    step: int
+    failure: str | None = None
+
+
+class TrialGroup:
+    """R slots that train trials of one width.
+
+    Parameters
+    ----------
+    workload
+        The task, opened on ``device`` in the training's precision.
+    width, slots
+        Structure of every model, and R.
+    mup, training
+        Sections of the experiment.
+    device
+        Where storage and models live.
+    executor
+        Runs the rows forward and backward.
+    """
+
+    def __init__(
+        self,
+        workload: Workload[Any],
+        width: int,
+        slots: int,
+        *,
+        mup: MupConfig,
+        training: TrainingConfig,
+        device: torch.device,
+        executor: Executor = loop,
+    ) -> None:
+        def build(width: int) -> TrialModel:
+            return workload.build_model(width, mup.base_width, mup.parametrisation)
+
+        self.workload = workload
+        self.width = width
+        self.training = training
+        self.table = rule_table(build, width, mup.base_width, mup.parametrisation)
+        dtype: torch.dtype = getattr(torch, training.precision)
+        self.layout = Layout.of(self.table, dtype)
+        self._executor = executor
+        self._occupants: dict[int, _Occupant] = {}
+        self._rows = _allocate(slots, self.layout, dtype, device)
+        self._models = [_adopt(build(width).to(device, dtype), row, self.layout) for row in self._rows]
+
+    @property
+    def trials(self) -> dict[int, Trial]:
+        """The trial of each occupied slot."""
+        return {slot: occupant.trial for slot, occupant in sorted(self._occupants.items())}
+
+    @property
+    def free_slots(self) -> list[int]:
+        """The slots in which a trial can start."""
+        return [slot for slot in range(len(self._rows)) if slot not in self._occupants]
+
+    def own_step(self, slot: int) -> int:
+        """Return the number of steps that a slot's trial has taken."""
+        return self._occupants[slot].step
+
+    def model(self, slot: int) -> TrialModel:
+        """Return a slot's model; its parameters are views of the group's storage."""
+        return self._models[slot]
+
+    def is_running(self, slot: int) -> bool:
+        """Whether the next :meth:`step` trains this slot: it is occupied, has steps left and has not failed."""
+        occupant = self._occupants.get(slot)
+        return occupant is not None and occupant.failure is None and occupant.step < self.training.num_steps
+
+    def start(self, slot: int, trial: Trial, state: RowState | None = None) -> None:
+        """Put a trial into a free slot, at its own step 0 or where ``state`` left it."""
+        assert slot in self.free_slots, f"slot {slot} is not free"
+        assert trial.width == self.width, f"{trial.name} has width {trial.width}, this group {self.width}"
+        row, model = self._rows[slot], self._models[slot]
+        row.clear()
+        model.set_hyperparameters(trial.hyperparameters)
+        if state is None:
+            initialise(model, self.table, trial.seed, trial.hyperparameters.init_scale)
+        else:
+            self.layout.pack(state.parameters, row.parameters)
+            self.layout.pack(state.exp_avg, row.exp_avg)
+            self.layout.pack(state.exp_avg_sq, row.exp_avg_sq)
+            row.counts.fill_(state.step)
+        self._occupants[slot] = _Occupant(trial, 0 if state is None else state.step)
+
+    def step(self) -> dict[int, StepResult]:
+        """Let every running trial take its next step; return what happened, by slot."""
+        slots = [slot for slot in sorted(self._occupants) if self.is_running(slot)]
+        if not slots:
+            return {}
+        losses = self._run(slots)
+        norms = torch.stack([gradient_norm(self._rows[slot], self.layout) for slot in slots])
+        # One transfer, hence one wait for the device, per step of the whole group.
+        figures = torch.cat([losses.totals[:, None], norms[:, None], losses.tasks], dim=1).tolist()
+        return {slot: self._conclude(slot, *numbers) for slot, numbers in zip(slots, figures, strict=True)}
+
+    def evaluate(self, slot: int, split: Split = "val") -> dict[str, float]:
+        """Return the metrics of a slot's trial on a split (see :meth:`Workload.evaluate`)."""
+        model = self._models[slot].eval()
+        with torch.no_grad():
+            metrics = dict(self.workload.evaluate(model, split))
+        model.train()
+        return metrics
+
+    def state(self, slot: int) -> RowState:
+        """Copy what is needed to go on with a slot's trial, here or elsewhere."""
+        row, occupant = self._rows[slot], self._occupants[slot]
+        return RowState(
+            trial=occupant.trial,
+            step=occupant.step,
+            parameters=self.layout.unpack(row.parameters),
+            exp_avg=self.layout.unpack(row.exp_avg),
+            exp_avg_sq=self.layout.unpack(row.exp_avg_sq),
+        )
+
+    def free(self, slot: int) -> None:
+        """Take a slot's trial out."""
+        del self._occupants[slot]
+
+    def _run(self, slots: list[int]) -> RowLosses:
+        """Compute losses and gradients of these slots' next steps."""
+        for slot in slots:
+            occupant = self._occupants[slot]
+            self._rows[slot].gradients.zero_()
+            self._models[slot].seed_dropout(_dropout_seed(occupant.trial.seed, occupant.step))
+        models = [self._models[slot] for slot in slots]
+        return self._executor(self.workload, models, [self.workload.train_batch(self.own_step(s)) for s in slots])
+
+    def _conclude(self, slot: int, loss: float, norm: float, *task_losses: float) -> StepResult:
+        """Update a slot's parameters, or stop its trial if the loss or a gradient is not a number."""
+        occupant, row = self._occupants[slot], self._rows[slot]
+        losses = dict(zip(self.workload.task_names, task_losses, strict=True))
+        hyperparameters = occupant.trial.hyperparameters
+        if math.isfinite(loss) and math.isfinite(norm):
+            clip_gradients(row, norm, hyperparameters.clip_norm)
+            pace = pace_of_step(self.training.schedule, occupant.step, self.training.num_steps, hyperparameters)
+            update(row, self.layout, pace, hyperparameters)
+            occupant.step += 1
+        else:
+            occupant.failure = _failure(occupant, loss, norm, losses)
+        return StepResult(
+            step=occupant.step,
+            loss=loss,
+            losses=losses,
+            gradient_norm=norm,
+            is_finished=occupant.step == self.training.num_steps,
+            failure=occupant.failure,
+        )
+
+
+def _allocate(slots: int, layout: Layout, dtype: torch.dtype, device: torch.device) -> list[Row]:
+    """Allocate the storage of R rows: parameters, gradients and both moments, each [R, P]."""
+    parameters, gradients, exp_avg, exp_avg_sq = (
+        torch.zeros(slots, layout.size, dtype=dtype, device=device) for _ in range(4)
+    )
+    counts = torch.zeros(slots, len(layout.segments), dtype=torch.float32, device=device)
+    return [Row(*views) for views in zip(parameters, gradients, exp_avg, exp_avg_sq, counts, strict=True)]
+
+
+def _adopt(model: TrialModel, row: Row, layout: Layout) -> TrialModel:
+    """Make a model's parameters and their gradients views of a row."""
+    for name, parameter in model.named_parameters():
+        parameter.data = layout.view(row.parameters, name)
+        parameter.grad = layout.view(row.gradients, name)
+    return model.train()
+
+
+def _dropout_seed(trial_seed: int, step: int) -> int:
+    """Mix a trial's seed and its own step into the seed of that step's dropout masks."""
+    return int(np.random.SeedSequence((trial_seed, step)).generate_state(1)[0])
+
+
+def _failure(occupant: _Occupant, loss: float, norm: float, losses: Mapping[str, float]) -> str:
+    """Say what stopped being a number, and what usually helps."""
+    culprits = [f"{task} loss" for task, value in losses.items() if not math.isfinite(value)]
+    if not culprits:
+        culprits = ["loss" if not math.isfinite(loss) else "gradient norm"]
+    lr = occupant.trial.hyperparameters.lr
+    return (
+        f"{', '.join(culprits)} not finite at step {occupant.step} (loss {loss:.4g}, gradient norm {norm:.4g}). "
+        f"Lower lr (now {lr:.3g}) or set clip_norm."
+    )

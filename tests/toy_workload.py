@@ -1,0 +1,180 @@
+"""A workload of milliseconds: one attention layer on synthetic events, with a parameter of every muP role.
+
+An event has N tokens of F numbers. Task one classifies it, task two reconstructs a product of its numbers. Tests of
+training and search use it where the physics does not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from raytag.config.experiment import Experiment, Parametrisation
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.mup.layers import HiddenLinear, InputLinear, PackedQKVLinear, ReadoutLinear
+from raytag.mup.roles import Declaration, Role, declare
+from raytag.training.workload import LossTerms, Split, TrialModel, Workload
+
+NUM_TOKENS, NUM_FEATURES, NUM_CLASSES, NUM_HEADS = 3, 5, 3, 2
+NUM_TRAIN, NUM_VAL = 2048, 512
+
+
+@dataclass(frozen=True)
+class ToyBatch:
+    features: Tensor  # (J, N, F)
+    labels: Tensor  # (J,)
+    targets: Tensor  # (J, 1)
+
+
+class ToyModel(TrialModel):
+    """Input layer, a learned token, self-attention and a feed-forward step with residuals, two readouts."""
+
+    def __init__(self, width: int, base_width: int, parametrisation: Parametrisation) -> None:
+        super().__init__()
+        is_mup = parametrisation == "mup"
+        m = width / base_width if is_mup else 1.0
+        head, base_head = width // NUM_HEADS, base_width // NUM_HEADS
+        self.attention_scale = math.sqrt(base_head) / head if is_mup else head**-0.5
+        self.embed = InputLinear(NUM_FEATURES, width)
+        self.token = nn.Parameter(torch.empty(1, width))
+        declare(self, token=Declaration(Role.VECTOR, init_std=1.0))
+        self.attend_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.qkv = PackedQKVLinear(width)
+        self.attend = HiddenLinear(width, width)
+        self.feed_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.feed = HiddenLinear(width, width)
+        self.classify = ReadoutLinear(width, NUM_CLASSES, m)
+        self.regress = ReadoutLinear(width, 1, m)
+        self.register_buffer("alpha_attention", torch.ones(()))
+        self.register_buffer("dropout", torch.zeros(()))
+        self.register_buffer("label_smoothing", torch.zeros(()))
+        self.register_buffer("loss_weights", torch.ones(2))
+        self.dropout_generator = torch.Generator()
+
+    def set_hyperparameters(self, hyperparameters: Hyperparameters) -> None:
+        self.alpha_attention.fill_(hyperparameters.alpha_attention)
+        self.dropout.fill_(hyperparameters.dropout)
+        self.label_smoothing.fill_(hyperparameters.label_smoothing)
+        self.loss_weights.copy_(
+            torch.tensor([hyperparameters.loss_weight_jet_classification, hyperparameters.loss_weight_track_origin])
+        )
+        for readout in (self.classify, self.regress):
+            readout.alpha_output.fill_(hyperparameters.alpha_output)
+
+    def seed_dropout(self, seed: int) -> None:
+        self.dropout_generator.manual_seed(seed)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        tokens = torch.cat([self.embed(features), self.token.expand(len(features), 1, -1)], dim=1)
+        tokens = tokens + self._drop(self._self_attention(self.attend_norm(tokens)))
+        tokens = tokens + self._drop(functional.relu(self.feed(self.feed_norm(tokens))))
+        pooled = tokens.mean(1)
+        return self.classify(pooled), self.regress(pooled)
+
+    def _self_attention(self, tokens: Tensor) -> Tensor:
+        events, length, width = tokens.shape
+        packed = self.qkv(tokens).view(events, length, 3, NUM_HEADS, width // NUM_HEADS)
+        query, key, value = packed.permute(2, 0, 3, 1, 4)
+        logits = query @ key.transpose(-1, -2) * (self.attention_scale * self.alpha_attention)
+        mixed = logits.softmax(-1) @ value
+        return self.attend(mixed.transpose(1, 2).reshape(events, length, width))
+
+    def _drop(self, tokens: Tensor) -> Tensor:
+        if not self.training or not self.dropout:
+            return tokens
+        kept = torch.rand(tokens.shape, generator=self.dropout_generator) >= self.dropout
+        return tokens * kept / (1 - self.dropout)
+
+
+class ToyWorkload(Workload[ToyBatch]):
+    """The same events for everyone; batches are keyed by the experiment's data seed and the step."""
+
+    task_names = ("classification", "regression")
+
+    def __init__(self, batch_size: int = 32, dtype: torch.dtype = torch.float32, data_seed: int = 0) -> None:
+        self.batch_size = batch_size
+        self.data_seed = data_seed
+        self.events = {split: _events(count, split, dtype) for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL))}
+        self._recent: dict[int, ToyBatch] = {}
+
+    @classmethod
+    def open(cls, experiment: Experiment, device: torch.device) -> ToyWorkload:
+        assert device.type == "cpu"
+        training = experiment.training
+        return cls(training.batch_size, getattr(torch, training.precision), training.data_seed)
+
+    def build_model(self, width: int, base_width: int, parametrisation: Parametrisation) -> ToyModel:
+        return ToyModel(width, base_width, parametrisation)
+
+    def train_batch(self, step: int) -> ToyBatch:
+        if step not in self._recent:
+            generator = torch.Generator().manual_seed(1_000_003 * self.data_seed + step)
+            rows = torch.randint(0, NUM_TRAIN, (self.batch_size,), generator=generator)
+            self._recent[step] = _select(self.events["train"], rows)
+        return self._recent[step]
+
+    def loss_terms(self, model: TrialModel, batch: ToyBatch) -> LossTerms:
+        scores, values = model(batch.features)
+        smoothing = float(model.label_smoothing)
+        losses = [
+            functional.cross_entropy(scores, batch.labels, label_smoothing=smoothing, reduction="sum"),
+            functional.mse_loss(values, batch.targets, reduction="sum"),
+        ]
+        return LossTerms(torch.stack(losses), torch.full((2,), float(len(batch.labels)), dtype=scores.dtype))
+
+    @torch.no_grad()
+    def evaluate(self, model: TrialModel, split: Split) -> Mapping[str, float]:
+        batch = self.events[split]
+        scores, values = model(batch.features)
+        per_event = functional.cross_entropy(scores, batch.labels, reduction="none")
+        losses = torch.stack([per_event.mean(), functional.mse_loss(values, batch.targets)])
+        return {
+            "loss": float((model.loss_weights * losses).sum()),
+            "classification_loss": float(losses[0]),
+            "regression_loss": float(losses[1]),
+            "objective": float(losses[0]),
+            "objective_stderr": float(per_event.std() / math.sqrt(len(per_event))),
+            "accuracy": float((scores.argmax(1) == batch.labels).double().mean()),
+        }
+
+    def batches(self, split: Split) -> Iterator[ToyBatch]:
+        batch = self.events[split]
+        for start in range(0, len(batch.labels), self.batch_size):
+            yield _select(batch, torch.arange(start, min(start + self.batch_size, len(batch.labels))))
+
+
+def toy_experiment(**sections: Any) -> Experiment:
+    """Return an experiment of the toy, which names files that do not exist; sections replace parts of the defaults."""
+    defaults: dict[str, Any] = {
+        "name": "toy",
+        "data": {"train": "train.h5", "val": "val.h5", "norm_dict": "norm_dict.yaml"},
+        "mup": {"base_width": 32},
+        "training": {"num_steps": 50, "batch_size": 32, "evaluate_every": 10},
+        "search": {"space": "space.yaml", "widths": (32, 64), "trials_per_width": 4, "first_rung": 10},
+    }
+    merged = {
+        key: {**defaults.get(key, {}), **sections.get(key, {})} if isinstance(defaults.get(key, {}), dict) else value
+        for key, value in {**defaults, **sections}.items()
+    }
+    return Experiment.model_validate(merged)
+
+
+def _events(count: int, split: str, dtype: torch.dtype) -> ToyBatch:
+    """Draw events whose class is a noisy nonlinear function of all tokens."""
+    generator = torch.Generator().manual_seed({"train": 11, "val": 12}[split])
+    features = torch.randn(count, NUM_TOKENS, NUM_FEATURES, generator=generator, dtype=torch.float64)
+    spread = features[:, :, 2].amax(1) + features[:, :, 0].abs().mean(1)
+    noise = torch.randn(count, generator=generator, dtype=torch.float64)
+    labels = torch.bucketize(spread + 0.3 * noise, torch.tensor([1.2, 2.0], dtype=torch.float64))
+    targets = (features[:, :, 3] * features[:, :, 4]).sum(1, keepdim=True)
+    return ToyBatch(features.to(dtype), labels, targets.to(dtype))
+
+
+def _select(batch: ToyBatch, rows: Tensor) -> ToyBatch:
+    return ToyBatch(batch.features[rows], batch.labels[rows], batch.targets[rows])
