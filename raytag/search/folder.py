@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +69,11 @@ class StudyFolder:
         return self.path / "loss_versus_lr.png"
 
     @property
+    def identity_file(self) -> Path:
+        """The study's identity, made with the folder."""
+        return self.path / "identity"
+
+    @property
     def tune(self) -> Path:
         """Ray Tune's own files, of no use after a run."""
         return self.path / "tune"
@@ -75,6 +81,10 @@ class StudyFolder:
     def checkpoint(self, trial: str) -> Path:
         """Return where a trial's checkpoint lies."""
         return self.path / "trials" / trial / "checkpoint.pt"
+
+    def identity(self) -> str:
+        """Return what tells this study from every other of its name, for instance from one that was moved aside."""
+        return self.identity_file.read_text().strip()
 
     def prepare(self, experiment: Experiment, space: SearchSpace) -> None:
         """Create the folder and write its settings, or check that it was made with these.
@@ -87,6 +97,8 @@ class StudyFolder:
         if self.space.exists():
             self._check_settings(experiment, space)
         self.path.mkdir(parents=True, exist_ok=True)
+        if not self.identity_file.exists():
+            _write(self.identity_file, f"{experiment.name}-{secrets.token_hex(6)}")
         _write(self.experiment, _to_yaml(experiment.model_dump(mode="json")))
         _write(self.space, _to_yaml(space.model_dump(mode="json")))  # last: its presence says that both are there
 

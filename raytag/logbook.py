@@ -1,0 +1,177 @@
+"""The logbook: MLflow runs that can be written again and again without doubling anything. The only user of mlflow.
+
+A run is found by its key, a tag; a metric's timestamp follows from the run's start and the trial's own seconds. Writing
+the same history twice is therefore a no-op in MLflow's own tables, and a writer that was killed simply begins again.
+Only one process writes at a time: MLflow's sqlite store loses writes otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # pydantic complains about mlflow's own models when they are imported
+    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Run as MlflowRun
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+__all__ = ["Logbook", "LogbookError", "Run", "Status", "default_tracking_uri", "view_command"]
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+KEY = "raytag.key"
+LAST_STEP = "raytag.last_step"
+SECONDS = "seconds"  # the metric that counts a trial's own seconds
+METRICS_PER_CALL = 1000  # MLflow's limit for one log_batch
+
+LogbookError = MlflowException
+
+
+def default_tracking_uri() -> str:
+    """Return ``$MLFLOW_TRACKING_URI``, or a sqlite file in the working directory."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+
+
+def view_command(tracking_uri: str) -> str:
+    """Return what the user types, or opens, to see the runs."""
+    if tracking_uri.startswith("http"):
+        return tracking_uri
+    return f"mlflow ui --backend-store-uri {shlex.quote(tracking_uri)}"
+
+
+class Logbook:
+    """One MLflow experiment, created if it is missing.
+
+    Parameters
+    ----------
+    tracking_uri
+        A sqlite file (``sqlite:///...``) or a tracking server.
+    experiment
+        Name of the MLflow experiment.
+    """
+
+    def __init__(self, tracking_uri: str, experiment: str) -> None:
+        _be_quiet_and_quick()
+        self.tracking_uri = tracking_uri
+        self._client = MlflowClient(tracking_uri=tracking_uri)
+        found = self._client.get_experiment_by_name(experiment)
+        self._experiment_id = found.experiment_id if found else self._create(experiment)
+
+    def open_run(self, key: str, name: str, tags: Mapping[str, str], parent: Run | None = None) -> Run:
+        """Return the run of this key, set to running again if it had ended; create it if there is none."""
+        found = self._search(f"tags.`{KEY}` = '{key}'")
+        if found:
+            run = Run(self._client, found[0])
+            run.tag(tags)
+            return run
+        nested = {"mlflow.parentRunId": parent.run_id} if parent else {}
+        created = self._client.create_run(self._experiment_id, run_name=name, tags={KEY: key, **nested, **tags})
+        return Run(self._client, created)
+
+    def nested_runs(self, parent: Run) -> dict[str, Run]:
+        """Return a parent's runs by key."""
+        found = self._search(f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+        return {run.data.tags[KEY]: Run(self._client, run) for run in found if KEY in run.data.tags}
+
+    def _search(self, condition: str) -> list[MlflowRun]:
+        runs: list[MlflowRun] = []
+        token: str | None = None
+        while True:
+            page = self._client.search_runs([self._experiment_id], condition, max_results=1000, page_token=token)
+            runs += page
+            token = page.token
+            if not token:
+                return runs
+
+    def _create(self, name: str) -> str:
+        """Create the experiment, with its artifacts beside a sqlite file: there any ``mlflow ui`` finds them."""
+        place = None
+        if self.tracking_uri.startswith("sqlite:///"):
+            database = Path(self.tracking_uri.removeprefix("sqlite:///")).absolute()
+            place = (database.parent / "mlartifacts" / name).as_uri()
+        experiment_id: str = self._client.create_experiment(name, artifact_location=place)
+        return experiment_id
+
+
+class Run:
+    """One MLflow run; every method may be repeated."""
+
+    def __init__(self, client: MlflowClient, run: MlflowRun) -> None:
+        self._client = client
+        self.run_id: str = run.info.run_id
+        self.status: str = run.info.status
+        self._started_ms: int = run.info.start_time
+        self._params = dict(run.data.params)
+        self._tags = dict(run.data.tags)
+        self._last_step = int(self._tags.get(LAST_STEP, -1))
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags; those that already have their value cost nothing."""
+        new = {key: value for key, value in tags.items() if self._tags.get(key) != value}
+        if new:
+            self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in new.items()])
+            self._tags.update(new)
+
+    def describe(self, params: Mapping[str, float | str], numbers: Mapping[str, float]) -> None:
+        """Write parameters, and numbers that are known from the start as metrics of step 0; once for a run."""
+        if params.keys() <= self._params.keys():
+            return
+        texts = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in params.items()}
+        self._client.log_batch(
+            self.run_id,
+            params=[Param(name, text) for name, text in texts.items()],
+            metrics=[Metric(name, value, self._started_ms, 0) for name, value in numbers.items()],
+        )
+        self._params.update(texts)
+
+    def follow(self, history: Mapping[int, Mapping[str, float]]) -> None:
+        """Write the metrics of the steps that are not in the run yet."""
+        new = {step: metrics for step, metrics in sorted(history.items()) if step > self._last_step}
+        if not new:
+            return
+        entries = [
+            Metric(name, value, self._started_ms + round(1000 * metrics.get(SECONDS, 0)), step)
+            for step, metrics in new.items()
+            for name, value in metrics.items()
+        ]
+        for start in range(0, len(entries), METRICS_PER_CALL):
+            self._client.log_batch(self.run_id, metrics=entries[start : start + METRICS_PER_CALL])
+        self.tag({LAST_STEP: str(max(new))})  # after the metrics: a killed writer repeats them, which adds nothing
+        self._last_step = max(new)
+
+    def summarise(self, numbers: Mapping[str, float]) -> None:
+        """Write final numbers, as metrics of the last step."""
+        step = max(0, self._last_step)
+        entries = [Metric(name, value, self._started_ms, step) for name, value in numbers.items()]
+        self._client.log_batch(self.run_id, metrics=entries)
+
+    def attach(self, files: Iterable[Path]) -> None:
+        """Copy files into the run's artifacts."""
+        for file in files:
+            self._client.log_artifact(self.run_id, str(file))
+
+    def set_status(self, status: Status) -> None:
+        """Set the run's status; all but RUNNING end it."""
+        if status == self.status:
+            return
+        if status == "RUNNING":
+            self._client.update_run(self.run_id, status=status)
+        else:
+            self._client.set_terminated(self.run_id, status)
+        self.status = status
+
+
+def _be_quiet_and_quick() -> None:
+    """Keep mlflow's chatter off the terminal and let a server that is away fail in seconds, not in minutes."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")

@@ -1,0 +1,118 @@
+"""MLflow as a projection of the study: a parent run for the study, a nested run for every trial.
+
+Nothing is ever read back from MLflow, and writing again adds nothing, so an interrupted writer needs no repair.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from raytag.logbook import Logbook, LogbookError, Run, Status, default_tracking_uri
+from raytag.records import TrialRecord, TrialState
+from raytag.search.folder import StudyFolder
+
+__all__ = ["StudyMirror"]
+
+_STATUS: dict[TrialState, Status] = {
+    TrialState.RUNNING: "RUNNING",
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "KILLED",
+    TrialState.FAILED: "FAILED",
+}
+MAX_TAG = 5000  # characters that MLflow keeps of a tag
+
+
+class StudyMirror:
+    """Writes a study's trials to MLflow; a logbook that fails is warned about once and tried again.
+
+    Parameters
+    ----------
+    folder
+        The study; its identity keys the runs.
+    tracking_uri, experiment
+        Where MLflow records; without an URI, MLflow's default.
+    warn
+        Called with one line when MLflow fails for the first time.
+    """
+
+    def __init__(
+        self, folder: StudyFolder, tracking_uri: str | None, experiment: str, warn: Callable[[str], None]
+    ) -> None:
+        self.tracking_uri = tracking_uri or default_tracking_uri()
+        self._study, self._name = folder.identity(), folder.path.name
+        self._experiment, self._warn = experiment, warn
+        self._logbook: Logbook | None = None
+        self._parent: Run | None = None
+        self._runs: dict[str, Run] = {}
+        self._tags: dict[str, str] = {}
+        self._pending: dict[str, TrialRecord] = {}
+        self._has_warned = False
+
+    def sync(self, records: Iterable[TrialRecord] = (), tags: Mapping[str, str] | None = None) -> bool:
+        """Write what changed; return whether MLflow has everything now. What fails is kept for the next call."""
+        self._pending.update({record.name: record for record in records})
+        self._tags.update(tags or {})
+        return self._attempt(self._sync)
+
+    def close(self, status: Status, files: Sequence[Path] = ()) -> bool:
+        """End the study's run, with its artifacts; return whether that worked."""
+
+        def close() -> None:
+            self._sync()
+            assert self._parent
+            self._parent.attach(file for file in files if file.exists())
+            self._parent.set_status(status)
+
+        return self._attempt(close)
+
+    def _attempt(self, write: Callable[[], None]) -> bool:
+        try:
+            write()
+        except (LogbookError, OSError) as error:
+            if not self._has_warned:
+                self._warn(f"MLflow at {self.tracking_uri} failed, will be tried again: {_first_line(error)}")
+            self._has_warned = True
+            return False
+        return True
+
+    def _sync(self) -> None:
+        self._logbook = self._logbook or Logbook(self.tracking_uri, self._experiment)
+        if self._parent is None:
+            tags = {"raytag.kind": "study", "raytag.study": self._name, **self._tags}
+            self._parent = self._logbook.open_run(self._study, self._name, tags)
+            self._parent.set_status("RUNNING")
+            self._runs = self._logbook.nested_runs(self._parent)
+        self._parent.tag(self._tags)
+        for name in list(self._pending):
+            self._write(self._logbook, self._parent, self._pending[name])
+            del self._pending[name]
+
+    def _write(self, logbook: Logbook, parent: Run, record: TrialRecord) -> None:
+        """Bring a trial's run up to date."""
+        key = f"{self._study}/{record.name}"
+        tags = {"raytag.kind": "trial", "raytag.study": self._name, "width": str(record.width)}
+        run = self._runs.get(key) or logbook.open_run(key, record.name, tags, parent)
+        self._runs[key] = run
+        run.describe(record.searched, _numbers(record))
+        run.follow(record.history)
+        if record.is_finished and run.status == "RUNNING" and math.isfinite(record.objective):
+            run.summarise({"objective": record.objective})
+        # The tags come last but for the status, so a failure text cut short is written again.
+        run.tag({"state": record.state, "worker": record.worker or "", **_failure(record)})
+        run.set_status(_STATUS[record.state])
+
+
+def _numbers(record: TrialRecord) -> dict[str, float]:
+    """Return the searched values as numbers, which MLflow's plots can use as axes; parameters are text to it."""
+    numbers = {f"hp.{name}": value for name, value in record.searched.items()}
+    return {**numbers, "hp.log2_lr": math.log2(record.lr), "hp.width": record.width}
+
+
+def _failure(record: TrialRecord) -> dict[str, str]:
+    return {"failure": record.failure[:MAX_TAG]} if record.failure else {}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
