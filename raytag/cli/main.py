@@ -39,7 +39,7 @@ with key=value, as in training.num_steps=50 or search.widths=[32,64].
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parsed = build_parser().parse_args(arguments)
+    parsed = _parse(build_parser(), arguments)
     try:
         parsed.run(parsed)
     except RaytagError as error:
@@ -49,6 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped.", file=sys.stderr)
         return 130
     return 0
+
+
+def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line whose overrides may stand before, between and behind its options."""
+    parsed, rest = parser.parse_known_args(arguments)
+    # argparse closes a list of positionals at the first option, and leaves what follows it
+    if unknown := [word for word in rest if word.startswith("-") or not hasattr(parsed, "overrides")]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if rest:
+        parsed.overrides = [*parsed.overrides, *rest]
+    return parsed
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-__all__ = ["add_parser"]
+from raytag.cli.arguments import add_experiment
+
+if TYPE_CHECKING:
+    from raytag.config.experiment import Experiment
+    from raytag.config.space import Distribution, SearchSpace
+    from raytag.data.h5 import Contents
+
+__all__ = ["add_parser", "run"]
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -13,16 +21,81 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "validate",
         help="check an experiment, its search space and its data",
-        description="Check an experiment, its search space and its data, and say what would run.",
+        description="Check an experiment, its search space and its data, and say what would run. Nothing is trained.",
     )
-    parser.add_argument("file", type=Path, help="experiment file (YAML)")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="change a value of the file")
+    add_experiment(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the summary, or raise all problems."""
+    """Print what would run, or raise all the problems."""
     from raytag.config.load import load_experiment, load_space
+    from raytag.data.h5 import check_data, inspect
 
     experiment = load_experiment(arguments.file, arguments.overrides)
-    load_space(experiment.search.space)
+    space = load_space(experiment.search.space)
+    check_data(experiment)
+    data = experiment.data
+    paths = {"train": data.train, "val": data.val, "test": data.test}
+    contents = {split: inspect(path) for split, path in paths.items() if path is not None}
+
+    print(f"{arguments.file} is valid.\n")
+    print("\n".join(_table(_plan(experiment, contents))))
+    print()
+    print("\n".join(_table([("searched", "values", "transfer"), *_searched(space)])))
+
+
+def _plan(experiment: Experiment, contents: Mapping[str, Contents]) -> Iterator[tuple[str, str]]:
+    model, mup, training, search = experiment.model, experiment.mup, experiment.training, experiment.search
+    yield "study", str(experiment.study_folder)
+    yield "model", f"{model.num_layers} layers, {model.num_heads} heads; {', '.join(model.tasks)}"
+    yield "widths", f"{', '.join(map(str, search.widths))}; {mup.parametrisation}, base width {mup.base_width}"
+    yield "trials", f"{search.trials_per_width} of each width, {search.trials_per_width * len(search.widths)} in all"
+    yield "sampler", _sampler(experiment)
+    yield "training", f"{training.num_steps:,} steps of {training.batch_size:,} jets, {training.schedule}"
+    yield "pruning", _pruning(experiment)
+    yield (
+        "inputs",
+        f"{len(experiment.data.jet_variables)} jet and {len(experiment.data.track_variables)} track variables",
+    )
+    limits = {split: getattr(experiment.data, f"num_{split}_jets") for split in contents}
+    yield "jets", ", ".join(f"{limits[split] or file.num_jets:,} {split}" for split, file in contents.items())
+    yield "classes", ", ".join(contents["train"].class_names)
+
+
+def _sampler(experiment: Experiment) -> str:
+    search = experiment.search
+    if search.sampler == "random":
+        return f"random, seed {search.seed}"
+    return f"{search.sampler} after {search.num_startup_trials} random trials of each width, seed {search.seed}"
+
+
+def _pruning(experiment: Experiment) -> str:
+    """List the steps at which trials are stopped."""
+    search, rungs = experiment.search, []
+    rung = search.first_rung or experiment.training.num_steps
+    while rung < experiment.training.num_steps:
+        rungs.append(f"{rung:,}")
+        rung *= search.reduction_factor
+    if not rungs:
+        return "none: every trial trains to the end"
+    return f"at {', '.join(rungs)} steps; one trial in {search.reduction_factor} goes on"
+
+
+def _searched(space: SearchSpace) -> Iterator[tuple[str, str, str]]:
+    for name, distribution in space.root.items():
+        yield name, _values(distribution), distribution.transfer
+
+
+def _values(distribution: Distribution) -> str:
+    if distribution.distribution == "categorical":
+        return " or ".join(f"{choice:g}" for choice in distribution.choices)
+    scale = "logarithmic" if distribution.distribution == "log_uniform" else "linear"
+    return f"{distribution.low:g} to {distribution.high:g}, {scale}"
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> list[str]:
+    """Align the columns of a table."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

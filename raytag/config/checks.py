@@ -54,6 +54,8 @@ def check_space_names(names: Mapping[str, Any]) -> Iterator[Finding]:
 def check_ranges(entries: Mapping[str, Mapping[str, Any]]) -> Iterator[Finding]:
     """Check that every value a space can sample is one its hyperparameter accepts."""
     for name, entry in entries.items():
+        if name not in Hyperparameters.model_fields:
+            continue
         limits = [((name, end), entry[end]) for end in ("low", "high") if end in entry]
         choices = [((name, "choices", index), choice) for index, choice in enumerate(entry.get("choices", ()))]
         for key, value in chain(limits, choices):
@@ -78,12 +80,11 @@ def _check_widths(experiment: Experiment) -> Iterator[Finding]:
     widths += [(("search", "widths", index), width) for index, width in enumerate(experiment.search.widths)]
     step = math.lcm(num_heads, _HEAD_DIVISOR)
     for key, width in widths:
-        if width > 0 and width % step == 0:
-            continue
-        divisor = f"num_heads {num_heads}" if width % num_heads else f"{_HEAD_DIVISOR}, which divides the task heads"
-        nearest = [near for near in (width // step * step, (width // step + 1) * step) if near > 0]
-        label = "widths" if len(nearest) > 1 else "width"
-        yield key, f"width {width} is not a multiple of {divisor}. Nearest {label}: {', '.join(map(str, nearest))}."
+        if width % step:
+            divisor = (
+                f"num_heads {num_heads}" if width % num_heads else f"{_HEAD_DIVISOR}, which divides the task heads"
+            )
+            yield key, f"width {width} is not a multiple of {divisor}. Nearest widths: {_nearest(width, step)}."
 
 
 def _check_rungs(experiment: Experiment) -> Iterator[Finding]:
@@ -95,8 +96,7 @@ def _check_rungs(experiment: Experiment) -> Iterator[Finding]:
     if first > experiment.training.num_steps:
         yield key, f"{first} steps exceed training.num_steps ({experiment.training.num_steps})."
     if first % every:
-        nearest = ", ".join(str(step) for step in (first // every * every, (first // every + 1) * every) if step)
-        yield key, f"{first} is not a multiple of training.evaluate_every ({every}). Nearest: {nearest}."
+        yield key, f"{first} is not a multiple of training.evaluate_every ({every}). Nearest: {_nearest(first, every)}."
 
 
 def _check_inputs(experiment: Experiment) -> Iterator[Finding]:
@@ -139,6 +139,12 @@ def _check_file(key: KeyPath, path: Path) -> Iterator[Finding]:
         return
     siblings = [file.name for file in path.parent.glob(f"*{path.suffix}")] if path.parent.is_dir() else []
     yield key, f"no such file: {display_path(path)}.{did_you_mean(path.name, siblings)}"
+
+
+def _nearest(value: int, step: int) -> str:
+    """List the multiples of a step on both sides of a value, 0 left out."""
+    below = value // step * step
+    return f"{below}, {below + step}" if below else f"{step}"
 
 
 _CHECKS: tuple[tuple[set[str], Callable[[Experiment], Iterator[Finding]]], ...] = (

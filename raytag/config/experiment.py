@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
+from annotated_types import Ge
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from raytag.config.hyperparameters import Frozen, Hyperparameters
@@ -147,7 +148,9 @@ class SearchConfig(Frozen):
     """What is searched, how many trials, and how poor ones are stopped."""
 
     space: ConfigPath = Field(description="YAML file of the search space.")
-    widths: tuple[int, ...] = Field((32,), min_length=1, description="Model widths; each gets its own trials.")
+    widths: tuple[Annotated[int, Ge(8)], ...] = Field(
+        (32,), min_length=1, description="Model widths; each gets its own trials."
+    )
     trials_per_width: int = Field(20, ge=1, description="Trials of each width, counting pruned and failed ones.")
     sampler: Literal["tpe", "random"] = Field("tpe", description="Optuna sampler.")
     num_startup_trials: int = Field(8, ge=1, description="Random trials of each width before TPE begins.")

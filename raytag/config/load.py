@@ -47,7 +47,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     problems = [*document.problems, *bad_overrides, *misplaced]
     problems += [source.problem(key, message) for key, message in _schema_findings(data, context)]
     problems += [source.problem(key, message) for key, message in check_experiment(sections)]
-    problems += _space_problems(sections)
+    problems = [*_by_line(problems), *_space_problems(sections)]
     if problems:
         raise ConfigError(problems)
     return _validate(Experiment, data, context)
@@ -73,7 +73,7 @@ def load_space(path: Path) -> SearchSpace:
     raw = {name: document.data[name] for name in valid}
     problems += [document.problem(key, message) for key, message in check_ranges(raw)]
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(_by_line(problems))
     return SearchSpace(valid)
 
 
@@ -89,6 +89,11 @@ class _Source:
             if override.covers(key) or (override.made(key) and key not in self.document.lines):
                 return override.problem(key, message)
         return self.document.problem(key, message)
+
+
+def _by_line(problems: list[Problem]) -> list[Problem]:
+    """Order the problems of one file, those without a line first."""
+    return sorted(problems, key=lambda problem: problem.line or 0)
 
 
 def _validate(model: type[Model], data: Any, context: Mapping[str, Any]) -> Model:

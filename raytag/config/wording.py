@@ -25,18 +25,13 @@ _SCALARS = {bool: "true or false", int: "an integer", float: "a number", str: "t
 
 def accepted(info: FieldInfo) -> str:
     """Say what a field accepts: "a number above 0", "mup or standard", "a list"."""
-    limits = [
-        f"{words} {getattr(limit, attribute):g}"
-        for bound, attribute, words in _BOUNDS
-        for limit in info.metadata
-        if isinstance(limit, bound)
-    ]
-    return " ".join([_kind(_without_none(info.annotation)), " and ".join(limits)]).strip()
+    return _words(_without_none(info.annotation), info.metadata)
 
 
 def accepted_item(info: FieldInfo) -> str:
     """Say what each entry of a list field accepts."""
-    return _kind(get_args(_without_none(info.annotation))[0])
+    entry = get_args(_without_none(info.annotation))[0]
+    return _words(entry, getattr(entry, "__metadata__", ()))
 
 
 def found(value: Any) -> str:
@@ -79,6 +74,16 @@ def section_of(info: FieldInfo) -> type[BaseModel] | None:
 def is_path(info: FieldInfo) -> bool:
     """Say whether the field holds a path."""
     return _bare(_without_none(info.annotation)) is Path
+
+
+def _words(kind: Any, metadata: Iterable[Any]) -> str:
+    limits = [
+        f"{words} {getattr(limit, attribute):g}"
+        for bound, attribute, words in _BOUNDS
+        for limit in metadata
+        if isinstance(limit, bound)
+    ]
+    return " ".join([_kind(kind), " and ".join(limits)]).strip()
 
 
 def _kind(kind: Any) -> str:
