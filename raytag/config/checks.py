@@ -28,6 +28,8 @@ Finding = tuple[KeyPath, str]
 # The last hidden layer of a task head has width / 8 units (GN2: 32 of 256).
 _HEAD_DIVISOR = 8
 
+_NEVER_INPUTS = {VALID: "marks the filled track slots", "eventNumber": "decides the split of its jets"}
+
 
 def check_experiment(sections: Mapping[str, Any]) -> list[Finding]:
     """Run every check whose sections are valid, on an experiment that may lack the others."""
@@ -105,10 +107,10 @@ def _check_inputs(experiment: Experiment) -> Iterator[Finding]:
         names: tuple[str, ...] = getattr(experiment.data, section)
         for index, name in enumerate(names):
             key = ("data", section, index)
-            if name in TRUTH_VARIABLES or "truth" in name.lower():
+            if name in _NEVER_INPUTS:
+                yield key, f"{name} {_NEVER_INPUTS[name]}: it is never an input."
+            elif name in TRUTH_VARIABLES or "truth" in name.lower():
                 yield key, f"{name} is known only to the simulation: truth never enters the inputs."
-            elif name == VALID:
-                yield key, f"{name} marks the filled track slots: it is never an input."
             elif name in names[:index]:
                 yield key, f"{name} is listed twice."
 

@@ -168,7 +168,7 @@ def _read_text(path: Path) -> str:
     except OSError as error:
         raise ConfigError([Problem("", f"cannot be read: {error.strerror}.", path)]) from None
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         message = f"not UTF-8 text (byte {raw[error.start]:#04x}). Save the file as UTF-8."

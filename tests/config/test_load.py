@@ -150,6 +150,16 @@ def test_a_right_space_keeps_its_order(folder):
         ),
         (
             "eta_btagJes",
+            "flavour_label",
+            ":6 data.jet_variables: flavour_label is known only to the simulation: truth never enters the inputs.",
+        ),
+        (
+            "eta_btagJes",
+            "eventNumber",
+            ":6 data.jet_variables: eventNumber decides the split of its jets: it is never an input.",
+        ),
+        (
+            "eta_btagJes",
             "PartonTruthLabelID",  # not of our layout, but plainly truth
             ":6 data.jet_variables: PartonTruthLabelID is known only to the simulation: truth never enters the inputs.",
         ),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from raytag.config.load import load_experiment
+from raytag.config.overrides import apply, parse_overrides
 from raytag.errors import ConfigError
 
 
@@ -107,3 +108,13 @@ def test_mistakes_of_file_and_overrides_are_reported_together(edit):
         "override training.batch_size=0: expected an integer of at least 1, found 0.",
         "experiment.yaml:9 model.num_layer: unknown key. Did you mean num_layers?",
     ]
+
+
+def test_the_files_own_values_are_left_alone():
+    data = {"training": {"num_steps": 100}}
+    overrides, _ = parse_overrides(["training.num_steps=50"])
+
+    changed, _ = apply(data, overrides)
+
+    assert changed == {"training": {"num_steps": 50}}
+    assert data == {"training": {"num_steps": 100}}

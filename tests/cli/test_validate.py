@@ -1,0 +1,94 @@
+"""`raytag validate` says what would run, or everything that is wrong."""
+
+from pathlib import Path
+
+import h5py
+import pytest
+
+from raytag.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+
+SUMMARY = """\
+experiments/smoke.yaml is valid.
+
+study     {root}/runs/smoke
+model     2 layers, 8 heads; jet_classification, track_origin, vertexing
+widths    32, 64; mup, base width 32
+trials    6 of each width, 12 in all
+sampler   tpe after 3 random trials of each width, seed 1
+training  30 steps of 64 jets, one_cycle
+pruning   at 10 steps; one trial in 3 goes on
+inputs    2 jet and 19 track variables
+jets      {num_train} train, 200 val, 200 test
+classes   bjets, cjets, ujets, taujets
+
+searched               values                      transfer
+lr                     0.001 to 0.03, logarithmic  yes
+alpha_output           0.5 to 4, logarithmic       yes
+weight_decay           1e-06 to 0.01, logarithmic  rule
+loss_weight_vertexing  0.5 to 3, logarithmic       verify
+"""
+
+
+@pytest.fixture(autouse=True)
+def repository(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+OVERRIDES = [
+    "model.num_layers=2", "search.widths=[32,64]", "search.trials_per_width=6", "search.num_startup_trials=3",
+    "training={num_steps: 30, batch_size: 64, evaluate_every: 10}", "search.first_rung=10",
+]  # fmt: skip
+
+
+def test_a_valid_experiment_is_summed_up(capsys):
+    assert main(["validate", "experiments/smoke.yaml", *OVERRIDES]) == 0
+
+    assert capsys.readouterr() == (SUMMARY.format(root=ROOT, num_train="1,600"), "")
+
+
+def test_a_limit_on_the_jets_is_shown(capsys):
+    assert main(["validate", "experiments/smoke.yaml", *OVERRIDES, "data.num_train_jets=1000"]) == 0
+
+    assert capsys.readouterr().out == SUMMARY.format(root=ROOT, num_train="1,000")
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("search.first_rung=null", "pruning   none: every trial trains to the end"),
+        ("search.reduction_factor=2", "pruning   at 10, 20 steps; one trial in 2 goes on"),
+        ("search.sampler=random", "sampler   random, seed 1"),
+    ],
+)
+def test_the_summary_follows_the_search(capsys, override, line):
+    main(["validate", "experiments/smoke.yaml", *OVERRIDES, override])
+
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_a_categorical_hyperparameter_lists_its_choices(capsys, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text("beta1: {distribution: categorical, choices: [0.8, 0.95], transfer: yes}\n")
+
+    main(["validate", "experiments/smoke.yaml", f"search.space={space}"])
+
+    assert capsys.readouterr().out.endswith("searched  values       transfer\nbeta1     0.8 or 0.95  yes\n")
+
+
+def test_mistakes_in_the_experiment_exit_with_2(capsys):
+    assert main(["validate", "experiments/smoke.yaml", "training.num_stepz=5"]) == 2
+
+    assert capsys.readouterr().err == "error: override training.num_stepz=5: unknown key. Did you mean num_steps?\n"
+
+
+def test_mistakes_in_the_data_exit_with_2(capsys, tmp_path):
+    with h5py.File(tmp_path / "val.h5", "w") as file:
+        file["jets"] = 1
+
+    assert main(["validate", "experiments/smoke.yaml", f"data.val={tmp_path}/val.h5"]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"error: {tmp_path}/val.h5 jets:" in err
