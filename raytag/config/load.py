@@ -61,20 +61,10 @@ def load_space(path: Path) -> SearchSpace:
     ConfigError
         With all the problems of the file.
     """
-    document = read_yaml(path)
-    problems = [*document.problems]
-    problems += [document.problem(key, message) for key, message in check_space_names(document.data)]
-    valid: dict[str, Distribution] = {}
-    for name, entry in document.data.items():
-        try:
-            valid[name] = _DISTRIBUTION.validate_json(json.dumps(entry), strict=True)
-        except ValidationError as error:
-            problems += [_entry_problem(document, name, finding) for finding in error.errors()]
-    raw = {name: document.data[name] for name in valid}
-    problems += [document.problem(key, message) for key, message in check_ranges(raw)]
+    space, problems = _read_space(read_yaml(path))
     if problems:
-        raise ConfigError(_by_line(problems))
-    return SearchSpace(valid)
+        raise ConfigError(problems)
+    return space
 
 
 @dataclass(frozen=True)
@@ -125,17 +115,32 @@ def _valid_sections(data: dict[str, Any], context: Mapping[str, Any]) -> dict[st
 
 
 def _space_problems(sections: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems of the space that an experiment names, alone and together with its model."""
     if "search" not in sections or not sections["search"].space.is_file():
         return []
-    path = Path(display_path(sections["search"].space))
     try:
-        space = load_space(path)
+        document = read_yaml(Path(display_path(sections["search"].space)))
     except ConfigError as error:
         return list(error.problems)
-    if "model" not in sections:
-        return []
-    document = read_yaml(path)
-    return [document.problem(key, message) for key, message in check_tasks(space, sections["model"])]
+    space, problems = _read_space(document)
+    if "model" in sections:
+        problems += [document.problem(key, message) for key, message in check_tasks(space, sections["model"])]
+    return _by_line(problems)
+
+
+def _read_space(document: Document) -> tuple[SearchSpace, list[Problem]]:
+    """Return the entries of a space that are valid, and everything that is wrong with it."""
+    problems = [*document.problems]
+    problems += [document.problem(key, message) for key, message in check_space_names(document.data)]
+    valid: dict[str, Distribution] = {}
+    for name, entry in document.data.items():
+        try:
+            valid[name] = _DISTRIBUTION.validate_json(json.dumps(entry), strict=True)
+        except ValidationError as error:
+            problems += [_entry_problem(document, name, finding) for finding in error.errors()]
+    raw = {name: document.data[name] for name in valid}
+    problems += [document.problem(key, message) for key, message in check_ranges(raw)]
+    return SearchSpace(valid), _by_line(problems)
 
 
 def _entry_problem(document: Document, name: str, error: ErrorDetails) -> Problem:

@@ -12,10 +12,11 @@ from raytag.config.space import SearchSpace
 
 __all__ = ["dump_experiment", "dump_space", "results_digest"]
 
-# What may change while a study goes on: where it runs and is written, and how many trials and widths it has.
+# What may change while a study goes on: where it runs and is written, what only later commands read, and how many
+# trials and widths it has.
 _FREE: Mapping[str, bool | set[str]] = {
     "name": True,
-    "data": {"cache"},
+    "data": {"cache", "test", "num_test_jets"},
     "mup": {"skip_check"},
     "search": {"space", "widths", "trials_per_width"},
     "resources": True,
@@ -42,8 +43,9 @@ def results_digest(experiment: Experiment, space: SearchSpace) -> str:
 
     All of ``data``, ``model``, ``mup``, ``training``, ``hyperparameters``, ``search`` and the search space count, in
     their order, since a sampler draws in the order of the space. Left out are ``name``, ``resources``, ``mlflow``,
-    ``output``, ``data.cache``, ``mup.skip_check``, the place of the search space's file, and ``search.widths`` and
-    ``search.trials_per_width``: more of either continues the same study. Data files count by their paths.
+    ``output``, ``data.cache``, ``mup.skip_check``, the test jets, the place of the search space's file, and
+    ``search.widths`` and ``search.trials_per_width``: more of either continues the same study. Data files count by
+    their paths.
     """
     counted = {"experiment": experiment.model_dump(mode="json", exclude=_FREE), "space": space.model_dump(mode="json")}
     return hashlib.sha256(json.dumps(counted).encode()).hexdigest()[:16]

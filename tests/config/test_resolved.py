@@ -47,6 +47,8 @@ def digest(folder):  # noqa: ARG001  (it makes the working directory)
         "resources.slots=8",
         "mlflow.experiment=other",
         "data.cache=cache",
+        "data.test=jets/pp_output_test_ttbar.h5",
+        "data.num_test_jets=100",
         "mup.skip_check=true",
         "search.trials_per_width=100",
         "search.widths=[32,64,128]",
