@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from raytag.config.experiment import Experiment
-from raytag.training.workload import Workload
+from raytag.training.workload import WHOLE, Shard, Workload
 
 __all__ = ["WORKLOADS", "open_workload"]
 
@@ -16,8 +16,8 @@ __all__ = ["WORKLOADS", "open_workload"]
 WORKLOADS = {"tagging": ("raytag.tagging.workload", "TaggingWorkload")}
 
 
-def open_workload(experiment: Experiment, device: torch.device) -> Workload[Any]:
+def open_workload(experiment: Experiment, device: torch.device, shard: Shard = WHOLE) -> Workload[Any]:
     """Open the experiment's workload: map its data, ready to build models and batches on this device."""
     module, name = WORKLOADS[experiment.workload]
     workload: type[Workload[Any]] = getattr(import_module(module), name)
-    return workload.open(experiment, device)
+    return workload.open(experiment, device, shard)

@@ -16,10 +16,21 @@ from torch import Tensor, nn
 from raytag.config.experiment import Experiment, Parametrisation
 from raytag.config.hyperparameters import Hyperparameters
 
-__all__ = ["LossTerms", "Split", "TrialModel", "Workload"]
+__all__ = ["LossTerms", "Shard", "Split", "TrialModel", "Workload"]
 
 Split = Literal["train", "val", "test"]
 Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of every training batch this process gets, when several train one model."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+WHOLE = Shard()
 
 
 @dataclass(frozen=True)
@@ -65,8 +76,11 @@ class Workload(ABC, Generic[Batch]):
 
     @classmethod
     @abstractmethod
-    def open(cls, experiment: Experiment, device: torch.device) -> Workload[Any]:
-        """Open the experiment's data (building the cache if it is missing) on this device."""
+    def open(cls, experiment: Experiment, device: torch.device, shard: Shard = WHOLE) -> Workload[Any]:
+        """Open the experiment's data (building the cache if it is missing) on this device.
+
+        ``shard`` divides the training batches only; every process sees the whole of the other splits.
+        """
 
     @abstractmethod
     def build_model(self, width: int, base_width: int, parametrisation: Parametrisation) -> TrialModel:

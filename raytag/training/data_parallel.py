@@ -1,0 +1,47 @@
+"""One model trained by several processes: an executor that makes every rank take the step of the whole batch.
+
+Each rank runs its shard of the global batch. The loss denominators are summed over the ranks before the division, and
+the gradients after it, so all ranks hold the gradient of the global batch's loss, whatever their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import distributed
+
+from raytag.training.executors import RowLosses
+from raytag.training.workload import TrialModel, Workload
+
+__all__ = ["data_parallel"]
+
+
+def data_parallel(workload: Workload[Any], models: Sequence[TrialModel], batches: Sequence[Any]) -> RowLosses:
+    """Run each model on this rank's shard of its batch and add the global batch's gradients to its ``.grad``.
+
+    The process group must exist; every rank must call with the same models at the same step.
+    """
+    totals, tasks = [], []
+    for model, batch in zip(models, batches, strict=True):
+        terms = workload.loss_terms(model, batch)
+        denominators = terms.denominators.detach().clone()
+        distributed.all_reduce(denominators)
+        losses = terms.numerators / denominators
+        (model.loss_weights * losses).sum().backward()
+        _sum_gradients(model)
+        global_losses = losses.detach().clone()
+        distributed.all_reduce(global_losses)
+        totals.append((model.loss_weights * global_losses).sum())
+        tasks.append(global_losses)
+    return RowLosses(torch.stack(totals), torch.stack(tasks))
+
+
+def _sum_gradients(model: TrialModel) -> None:
+    """Replace each gradient by its sum over the ranks, in one message."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    message = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(message)
+    for gradient, total in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(total.view_as(gradient))

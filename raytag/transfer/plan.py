@@ -1,0 +1,86 @@
+"""What is carried from a tuned narrow trial to a wide model, and why. Pure bookkeeping: nothing is trained here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from raytag.config.experiment import Experiment
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.config.space import SearchSpace, TransferClass
+from raytag.records import TrialRecord
+from raytag.training.trial import Trial
+
+__all__ = ["Carried", "TransferPlan", "plan_transfer"]
+
+_REASONS: dict[TransferClass | Literal["fixed"], str] = {
+    "yes": "tuned narrow; muP keeps its optimum as the width grows",
+    "rule": "tuned narrow; the model applies its width rule to it",
+    "verify": "tuned narrow and carried, but no rule guarantees it: check it wide",
+    "no": "does not transfer; the experiment's own value",
+    "fixed": "not searched; the experiment's own value",
+}
+
+
+@dataclass(frozen=True)
+class Carried:
+    """One hyperparameter of the wide model: its value, its transfer class and the reason in words."""
+
+    name: str
+    value: float | None
+    transfer: TransferClass | Literal["fixed"]
+
+    @property
+    def reason(self) -> str:
+        """Why the wide model gets this value."""
+        return _REASONS[self.transfer]
+
+
+@dataclass(frozen=True)
+class TransferPlan:
+    """The wide experiment, and how every hyperparameter of it came about."""
+
+    source: TrialRecord
+    width: int
+    carried: tuple[Carried, ...]
+    experiment: Experiment
+
+    @property
+    def trial(self) -> Trial:
+        """The wide model's training."""
+        return Trial(
+            f"w{self.width}-from-{self.source.name}", self.width, self.source.seed, self.experiment.hyperparameters
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, ready for JSON."""
+        return {
+            "source_trial": self.source.name,
+            "source_width": self.source.width,
+            "source_objective": self.source.objective,
+            "width": self.width,
+            "hyperparameters": {
+                entry.name: {"value": entry.value, "transfer": entry.transfer, "reason": entry.reason}
+                for entry in self.carried
+            },
+        }
+
+
+def plan_transfer(experiment: Experiment, space: SearchSpace, source: TrialRecord, width: int) -> TransferPlan:
+    """Carry what a search found with the trial ``source`` to a model of ``width``.
+
+    Hyperparameters that were not searched, or whose transfer class is ``no``, keep the experiment's values.
+    """
+    carried = []
+    for name, own in experiment.hyperparameters:
+        transfer: TransferClass | Literal["fixed"] = space.root[name].transfer if name in space.root else "fixed"
+        value = own if transfer in ("no", "fixed") else source.searched[name]
+        carried.append(Carried(name, value, transfer))
+    wide = experiment.model_copy(
+        update={
+            "name": f"{experiment.name}-w{width}",
+            "hyperparameters": Hyperparameters(**{entry.name: entry.value for entry in carried}),
+            "search": experiment.search.model_copy(update={"widths": (width,)}),
+        }
+    )
+    return TransferPlan(source, width, tuple(carried), wide)
