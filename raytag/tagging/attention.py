@@ -1,0 +1,56 @@
+"""Self-attention among the tokens of each jet.
+
+Axes: N tokens, D width, H heads, R rows, W slots of a row (see :mod:`raytag.tagging.packing`).
+"""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn, ones
+
+from raytag.config.experiment import Parametrisation
+from raytag.mup.layers import HiddenLinear, PackedQKVLinear
+from raytag.tagging.packing import Rows
+
+__all__ = ["AttentionLogits", "SelfAttention"]
+
+
+class AttentionLogits(nn.Module):
+    """Query times key times α × scale: a module, so that the coordinate gate can watch the logits.
+
+    The scale is √(base head width)/head width under muP, where a query and a key grow aligned, and 1/√(head width) in
+    the standard parametrisation; the two agree at the base width.
+    """
+
+    alpha_attention: Tensor
+
+    def __init__(self, head_width: int, base_head_width: int, parametrisation: Parametrisation) -> None:
+        super().__init__()
+        self.scale = math.sqrt(base_head_width) / head_width if parametrisation == "mup" else head_width**-0.5
+        self.register_buffer("alpha_attention", ones(()))
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        """Map queries and keys (R, H, W, D/H) to logits (R, H, W, W)."""
+        return (query * (self.alpha_attention * self.scale)) @ key.transpose(-1, -2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one packed projection in, one out, both with bias."""
+
+    def __init__(self, width: int, base_width: int, num_heads: int, parametrisation: Parametrisation) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = PackedQKVLinear(width)
+        self.logits = AttentionLogits(width // num_heads, base_width // num_heads, parametrisation)
+        self.out = HiddenLinear(width, width)
+
+    def forward(self, tokens: Tensor, rows: Rows) -> Tensor:
+        """Map (N, D) tokens to (N, D)."""
+        packed = rows.spread(self.qkv(tokens))
+        heads = packed.view(*packed.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (3, R, H, W, D/H)
+        query, key, value = heads.unbind(0)
+        weights = (self.logits(query, key) + rows.mask).softmax(dim=-1)
+        mixed = (weights @ value).transpose(1, 2).flatten(2)
+        attended: Tensor = self.out(rows.collect(mixed))
+        return attended

@@ -1,0 +1,73 @@
+"""The transformer encoder of GN2, on flat tokens.
+
+Axes: J jets, T tracks, N = T + J tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from raytag.config.experiment import Parametrisation, TaggerConfig
+from raytag.mup.layers import HiddenLinear
+from raytag.mup.roles import Declaration, Role, declare
+from raytag.tagging.attention import SelfAttention
+from raytag.tagging.dropout import DropoutSeed, SeededDropout
+from raytag.tagging.packing import JetBatch, Rows
+
+__all__ = ["Encoder", "EncoderLayer"]
+
+# Salt starts its registers here.
+REGISTER_STD = 1e-4
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm attention and feed-forward (D → 2D → D, ReLU), each added to its input; the norms have no parameters."""
+
+    def __init__(
+        self, width: int, base_width: int, num_heads: int, parametrisation: Parametrisation, seed: DropoutSeed
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.attention = SelfAttention(width, base_width, num_heads, parametrisation)
+        self.feed_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.feed_up = HiddenLinear(width, 2 * width)
+        self.feed_down = HiddenLinear(2 * width, width)
+        self.dropout = SeededDropout(seed)
+
+    def forward(self, tokens: Tensor, rows: Rows) -> Tensor:
+        """Map (N, D) tokens to (N, D)."""
+        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), rows))
+        hidden = functional.relu(self.feed_up(self.feed_norm(tokens)))
+        fed: Tensor = tokens + self.dropout(self.feed_down(hidden))
+        return fed
+
+
+class Encoder(nn.Module):
+    """A learned register joins each jet's tracks; layers; projection to D/2; a norm without parameters."""
+
+    def __init__(
+        self,
+        config: TaggerConfig,
+        width: int,
+        base_width: int,
+        parametrisation: Parametrisation,
+        seed: DropoutSeed,
+    ) -> None:
+        super().__init__()
+        self.register = nn.Parameter(torch.empty(1, width))
+        declare(self, register=Declaration(Role.VECTOR, init_std=REGISTER_STD))
+        self.layers = nn.ModuleList(
+            EncoderLayer(width, base_width, config.num_heads, parametrisation, seed) for _ in range(config.num_layers)
+        )
+        self.out = HiddenLinear(width, width // 2)
+        self.out_norm = nn.LayerNorm(width // 2, elementwise_affine=False)
+
+    def forward(self, tracks: Tensor, batch: JetBatch) -> Tensor:
+        """Map (T, D) tracks to (N, D/2) tokens: the T tracks, then the register of each of the J jets."""
+        tokens = torch.cat([tracks, self.register.expand(batch.num_jets, -1)])
+        for layer in self.layers:
+            tokens = layer(tokens, batch.rows)
+        normed: Tensor = self.out_norm(self.out(tokens))
+        return normed

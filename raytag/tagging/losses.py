@@ -1,0 +1,49 @@
+"""The task losses of GN2, as numerators and denominators (see :class:`raytag.training.workload.LossTerms`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from raytag.tagging.pairs import Pairs
+
+__all__ = ["classification_terms", "cross_entropies", "vertexing_terms"]
+
+
+def cross_entropies(logits: Tensor, labels: Tensor, class_weights: Tensor, label_smoothing: Tensor) -> Tensor:
+    """Return the weighted cross entropy of each of N objects, before any averaging.
+
+    The same as ``functional.cross_entropy(..., reduction="none")``, with a smoothing that may be a tensor: a share of
+    it spreads the label evenly over all classes.
+
+    Parameters
+    ----------
+    logits
+        (N, C).
+    labels
+        (N,) int64.
+    class_weights
+        (C,).
+    label_smoothing
+        Scalar in [0, 1).
+    """
+    weighted = -logits.log_softmax(dim=-1) * class_weights
+    of_label = weighted.gather(-1, labels[:, None]).squeeze(-1)
+    return (1 - label_smoothing) * of_label + label_smoothing * weighted.mean(dim=-1)
+
+
+def classification_terms(
+    logits: Tensor, labels: Tensor, class_weights: Tensor, label_smoothing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return Σ w_y l and Σ w_y of the weighted cross entropy."""
+    losses = cross_entropies(logits, labels, class_weights, label_smoothing)
+    total_weight = class_weights.index_select(0, labels).sum()
+    # A batch whose jets have no track at all has a track loss of 0, not 0/0.
+    return losses.sum(), total_weight.clamp(min=torch.finfo(logits.dtype).tiny)
+
+
+def vertexing_terms(logits: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Return the weighted sum of the binary cross entropy over (P,) pairs, and the number of matches, at least 1."""
+    losses = functional.binary_cross_entropy_with_logits(logits, pairs.is_match, pairs.weights, reduction="sum")
+    return losses, pairs.is_match.sum().clamp(min=1)

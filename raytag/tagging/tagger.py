@@ -1,0 +1,119 @@
+"""GN2: the tagger of ATLAS for jet flavour, track origin and vertices, at any width.
+
+Architecture after ATLAS, arXiv:2505.19689, with the sizes of Salt's GN2 configuration at width 256; every other width
+scales all of them.
+
+Axes: J jets, T tracks, P pairs, K tasks, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from raytag.config.experiment import Parametrisation, TaggerConfig, Task
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.data.schema import Origin
+from raytag.mup.layers import HiddenLinear, InputLinear, ReadoutLinear
+from raytag.tagging.attention import AttentionLogits
+from raytag.tagging.dropout import DropoutSeed, SeededDropout
+from raytag.tagging.encoder import Encoder
+from raytag.tagging.heads import JetHead, PairHead, TrackHead
+from raytag.tagging.packing import JetBatch
+from raytag.tagging.pooling import GatedPooling
+from raytag.training.workload import TrialModel
+
+__all__ = ["GN2", "InitNet"]
+
+
+class InitNet(nn.Module):
+    """Embeds each track together with its jet's variables."""
+
+    def __init__(self, num_inputs: int, width: int) -> None:
+        super().__init__()
+        self.first = InputLinear(num_inputs, width)
+        self.second = HiddenLinear(width, width)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map (T, num_inputs) to (T, D)."""
+        embedded: Tensor = self.second(functional.relu(self.first(inputs)))
+        return embedded
+
+
+class GN2(TrialModel):
+    """The tagger: embed, encode, pool, classify.
+
+    Parameters
+    ----------
+    config
+        Layers, heads and tasks.
+    num_inputs
+        Jet variables plus track variables.
+    num_classes
+        Jet classes.
+    width, base_width
+        Width of the encoder, and the one where muP changes nothing; multiples of 8 and of the number of heads.
+    parametrisation
+        ``mup``, or ``standard`` for the control, which ignores ``alpha_output`` and ``alpha_attention``.
+    """
+
+    label_smoothing: Tensor
+
+    def __init__(
+        self,
+        config: TaggerConfig,
+        num_inputs: int,
+        num_classes: int,
+        width: int,
+        base_width: int,
+        *,
+        parametrisation: Parametrisation,
+    ) -> None:
+        super().__init__()
+        self.tasks = config.tasks
+        self.is_mup = parametrisation == "mup"
+        multiplier = width / base_width if self.is_mup else 1.0
+        token_width = width // 2
+        self.dropout_seed = DropoutSeed()
+        self.init_net = InitNet(num_inputs, width)
+        self.encoder = Encoder(config, width, base_width, parametrisation, self.dropout_seed)
+        self.pooling = GatedPooling(token_width, multiplier)
+        self.jet_classification = JetHead(token_width, num_classes, multiplier)
+        if "track_origin" in config.tasks:
+            self.track_origin = TrackHead(token_width, len(Origin), multiplier)
+        if "vertexing" in config.tasks:
+            self.vertexing = PairHead(token_width, multiplier)
+        self.register_buffer("loss_weights", torch.ones(len(config.tasks)))
+        self.register_buffer("label_smoothing", torch.zeros(()))
+        self.set_hyperparameters(Hyperparameters())
+
+    def forward(self, batch: JetBatch) -> dict[Task, Tensor]:
+        """Return each task's logits: (J, classes), (T, origins) and (P,)."""
+        tokens = self.encoder(self.init_net(batch.inputs), batch)
+        pooled = self.pooling(tokens, batch.token_jets, batch.num_jets)
+        tracks = tokens[: len(batch.jet_index)]
+        logits: dict[Task, Tensor] = {"jet_classification": self.jet_classification(pooled)}
+        if "track_origin" in self.tasks:
+            logits["track_origin"] = self.track_origin(pooled, tracks, batch.jet_index)
+        if "vertexing" in self.tasks:
+            assert batch.pairs is not None, "the batch was packed without pairs"
+            logits["vertexing"] = self.vertexing(pooled, tracks, batch.jet_index, batch.pairs)
+        return logits
+
+    def set_hyperparameters(self, hyperparameters: Hyperparameters) -> None:
+        """Write multipliers, dropout, label smoothing and loss weights into the model's buffers."""
+        weights = [getattr(hyperparameters, f"loss_weight_{task}") for task in self.tasks]
+        self.loss_weights.copy_(torch.tensor(weights))
+        self.label_smoothing.fill_(hyperparameters.label_smoothing)
+        for module in self.modules():
+            if isinstance(module, SeededDropout):
+                module.set_probability(hyperparameters.dropout)
+            elif isinstance(module, ReadoutLinear) and self.is_mup:
+                module.alpha_output.fill_(hyperparameters.alpha_output)
+            elif isinstance(module, AttentionLogits) and self.is_mup:
+                module.alpha_attention.fill_(hyperparameters.alpha_attention)
+
+    def seed_dropout(self, seed: int) -> None:
+        """Draw the next forward pass's dropout masks from this seed and nothing else."""
+        self.dropout_seed.reset(seed)
