@@ -1,0 +1,228 @@
+import json
+import subprocess
+import sys
+from copy import deepcopy
+
+import mup
+import pytest
+import torch
+from torch import nn
+
+from raytag.config.experiment import TaggerConfig
+from raytag.errors import RoleError
+from raytag.mup.layers import HiddenLinear, InputLinear, PackedQKVLinear, ReadoutLinear
+from raytag.mup.multipliers import ParameterRule, RuleTable, initialise, rule_table
+from raytag.mup.roles import Declaration, Role, declare
+from raytag.tagging.tagger import GN2
+
+BASE, WIDTH, M = 32, 128, 4.0
+
+
+class Net(nn.Module):
+    """A parameter of every role."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.embed = InputLinear(7, width)
+        self.token = nn.Parameter(torch.empty(1, width))
+        declare(self, token=Declaration(Role.VECTOR, init_std=0.02))
+        self.qkv = PackedQKVLinear(width)
+        self.narrow = HiddenLinear(width, width // 2)
+        self.gate = ReadoutLinear(width // 2, 1, width / BASE)
+
+
+def tagger(width: int) -> GN2:
+    return GN2(TaggerConfig(), num_inputs=21, num_classes=4, width=width, base_width=BASE, parametrisation="mup")
+
+
+def rules(parametrisation="mup", build=Net, width=WIDTH) -> dict[str, ParameterRule]:
+    return {rule.name: rule for rule in rule_table(build, width, BASE, parametrisation)}
+
+
+@pytest.mark.parametrize(
+    ("name", "factors", "std"),
+    [
+        ("embed.weight", (1, 1, 1 / M, M), 7**-0.5),
+        ("embed.bias", (1, 1, 1 / M, M), 0),
+        ("token", (1, 1, 1 / M, M), 0.02),
+        ("qkv.weight", (1 / M, M, 1 / M, 1), 128**-0.5),
+        ("qkv.bias", (1, 1, 1 / M, M), 0),
+        ("narrow.weight", (1 / M, M, 1 / M, 1), 128**-0.5),
+        ("narrow.bias", (1, 1, 1 / M, M), 0),
+        ("gate.weight", (1, 1, 1 / M, M), 0),
+        ("gate.bias", (1, 1, 1, 1), 0),
+    ],
+)
+def test_mup_rule(name, factors, std):
+    rule = rules()[name]
+
+    assert (rule.lr_factor, rule.wd_factor, rule.eps_factor, rule.norm_factor) == factors
+    assert rule.init_std == pytest.approx(std)
+
+
+def test_m_is_that_of_the_fan_in():
+    assert {name: (rule.m, rule.fan_in) for name, rule in rules().items() if name.endswith("weight")} == {
+        "embed.weight": (1, 7),
+        "qkv.weight": (M, 128),
+        "narrow.weight": (M, 128),
+        "gate.weight": (M, 64),
+    }
+
+
+def test_query_rows_start_at_zero_under_mup_only():
+    assert rules()["qkv.weight"].num_zero_rows == WIDTH
+    assert rules("standard")["qkv.weight"].num_zero_rows == 0
+
+
+@pytest.mark.parametrize("width", [BASE // 2, BASE, WIDTH])
+def test_learning_rates_and_weight_decays_equal_those_of_mup(width):
+    model = tagger(width)
+    mup.set_base_shapes(model, tagger(BASE), delta=tagger(2 * BASE), rescale_params=False, do_assert=False)
+    oracle = {
+        id(parameter): (group["lr"], group["weight_decay"])
+        for group in mup.MuAdamW(model.parameters(), lr=1.0, weight_decay=1.0).param_groups
+        for parameter in group["params"]
+    }
+
+    ours = rules(build=tagger, width=width)
+
+    assert len(ours) == len(oracle)
+    for name, parameter in model.named_parameters():
+        assert (ours[name].lr_factor, ours[name].wd_factor) == oracle[id(parameter)], name
+
+
+def test_at_the_base_width_every_factor_is_one():
+    for rule in rules(width=BASE).values():
+        assert (rule.m, rule.lr_factor, rule.wd_factor, rule.eps_factor, rule.norm_factor) == (1, 1, 1, 1, 1), rule
+
+
+def test_standard_parametrisation_has_factors_of_one_and_the_initialisation_of_pytorch():
+    table = rule_table(Net, WIDTH, BASE, "standard")
+    model = Net(WIDTH)
+    initialise(model, table, seed=1, init_scale=1.0)
+
+    for rule in table:
+        assert (rule.m, rule.lr_factor, rule.wd_factor, rule.eps_factor, rule.norm_factor) == (1, 1, 1, 1, 1), rule
+    for layer in (model.embed, model.qkv, model.narrow, model.gate):
+        bound = layer.in_features**-0.5  # of nn.Linear, for its weight and its bias
+        for values in (layer.weight.detach(), layer.bias.detach()):
+            assert values.abs().max() <= bound
+            if values.numel() > 100:
+                assert values.abs().max() > 0.95 * bound
+                assert values.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("init_scale", [1.0, 0.5])
+def test_initial_standard_deviation_follows_the_role(init_scale):
+    table = rule_table(Net, 256, BASE, "mup")
+    model = Net(256)
+
+    initialise(model, table, seed=3, init_scale=init_scale)
+
+    assert model.embed.weight.std().item() == pytest.approx(init_scale * 7**-0.5, rel=0.1)
+    assert model.token.std().item() == pytest.approx(init_scale * 0.02, rel=0.2)
+    query, key, value = model.qkv.weight.chunk(3)
+    assert query.abs().max() == 0
+    assert key.std().item() == pytest.approx(init_scale / 16, rel=0.05)
+    assert value.std().item() == pytest.approx(init_scale / 16, rel=0.05)
+    for zero in (model.gate.weight, model.gate.bias, model.embed.bias, model.qkv.bias, model.narrow.bias):
+        assert zero.abs().max() == 0
+
+
+def test_initial_values_depend_on_the_seed_alone():
+    table = rule_table(Net, BASE, BASE, "mup")
+    first, again, other, double = Net(BASE), Net(BASE), Net(BASE), Net(BASE).double()
+    initialise(first, table, seed=5, init_scale=1.0)
+    torch.manual_seed(99)
+    state = torch.random.get_rng_state()
+    initialise(again, table, seed=5, init_scale=1.0)
+    initialise(other, table, seed=6, init_scale=1.0)
+    initialise(double, table, seed=5, init_scale=1.0)
+
+    assert torch.equal(torch.random.get_rng_state(), state)
+    for name, parameter in first.named_parameters():
+        assert torch.equal(parameter, again.get_parameter(name))
+        assert torch.equal(parameter, double.get_parameter(name).float())
+    assert not torch.equal(first.embed.weight, other.embed.weight)
+
+
+def test_initialise_writes_into_the_storage_that_is_there():
+    model = Net(BASE)
+    pointers = [parameter.data_ptr() for parameter in model.parameters()]
+
+    initialise(model, rule_table(Net, BASE, BASE, "mup"), seed=0, init_scale=1.0)
+
+    assert [parameter.data_ptr() for parameter in model.parameters()] == pointers
+
+
+def test_table_survives_json():
+    table = rule_table(Net, WIDTH, BASE, "mup")
+
+    assert RuleTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
+
+
+def build_with(**roles) -> object:
+    def build(width: int) -> nn.Module:
+        model = Net(width)
+        declare(model.narrow, **{name: role for name, role in roles.items() if name != "token"})
+        declare(model, **{name: role for name, role in roles.items() if name == "token"})
+        return model
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("roles", "message"),
+    [
+        (
+            {"weight": Role.INPUT},
+            "narrow.weight: declared input, but its shape (width, width) allows hidden",
+        ),
+        ({"bias": Role.CONSTANT}, "narrow.bias: declared constant, but its shape (width) allows vector"),
+        ({"token": Role.INPUT}, "token: declared input, but its shape (1, width) allows readout or vector"),
+    ],
+)
+def test_contradicting_role_is_refused(roles, message):
+    with pytest.raises(RoleError) as error:
+        rule_table(build_with(**roles), WIDTH, BASE, "mup")
+
+    assert str(error.value) == message
+
+
+def test_undeclared_role_is_refused():
+    class Undeclared(Net):
+        def __init__(self, width):
+            super().__init__(width)
+            self.register = nn.Parameter(torch.empty(1, width))
+
+    with pytest.raises(RoleError, match=r"^register: no muP role declared\. Declare one with"):
+        rule_table(lambda width: nn.ModuleDict({"encoder": Undeclared(width)})["encoder"], WIDTH, BASE, "mup")
+
+
+def test_matrix_that_mixes_width_and_fixed_columns_is_refused():
+    with pytest.raises(RoleError, match=r"weight: a dimension of 133 \(37 at the base width\) does not scale by 4"):
+        rule_table(lambda width: HiddenLinear(width + 5, width), WIDTH, BASE, "mup")
+
+
+def test_building_the_table_allocates_nothing():
+    built = []
+
+    def build(width: int) -> nn.Module:
+        built.append(Net(width))
+        return built[-1]
+
+    rule_table(build, WIDTH, BASE, "mup")
+
+    assert {parameter.device.type for model in built for parameter in model.parameters()} == {"meta"}
+
+
+def test_mup_does_not_load_torchvision_or_its_coordinate_check():
+    code = (
+        "import sys, raytag.mup.multipliers; print([m for m in ('torchvision', 'mup.coord_check') if m in sys.modules])"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_deepcopy_of_a_model_keeps_its_rules():
+    assert rule_table(lambda width: deepcopy(Net(width)), WIDTH, BASE, "mup") == rule_table(Net, WIDTH, BASE, "mup")
