@@ -118,18 +118,14 @@ def _identity(path: Path) -> dict[str, Any]:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Let one process at a time make this cache. The kernel drops the lock of a process that dies."""
-    lock = path.with_name(f".{path.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
-    except OSError as error:
-        message = (
-            f"the cache cannot be written here ({error.strerror}). Set data.cache to a folder that can be written."
-        )
+        with path.with_name(f".{path.name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # flock, not lockf: it also holds between two threads of a process
+            yield
+    except OSError as error:  # no permission, disk full; a fault of the h5 file is a DataError already
+        message = f"the cache cannot be written here ({error}). Set data.cache to a folder with room."
         raise DataError([Problem("", message, file=path.parent)]) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # flock, not lockf: it also holds between two threads of a process
-        yield
 
 
 def _build(path: Path, selection: Selection, split: Split) -> None:

@@ -6,10 +6,9 @@ the ``flavour_label`` attribute of ``jets``. Values are read by :mod:`raytag.dat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -17,6 +16,7 @@ import h5py
 import numpy as np
 
 from raytag.config.experiment import DataConfig, Experiment, Task
+from raytag.config.wording import did_you_mean
 from raytag.data.reading import Selection, read_blocks
 from raytag.data.scaling import class_weights, read_scaling
 from raytag.data.schema import JET_LABEL, JETS, ORIGIN_LABEL, TRACKS, TRUTH_VARIABLES, VALID, VERTEX_LABEL, Origin
@@ -33,6 +33,11 @@ TASK_LABELS: Mapping[Task, tuple[str, ...]] = {
     # pairs are weighted by the origins of their two tracks
     "vertexing": (ORIGIN_LABEL, VERTEX_LABEL),
 }
+
+# What a variable must be, in words and as numpy's kinds.
+NUMBER = ("a number", "fiub")
+INTEGER = ("an integer", "iu")
+FLAG = ("true or false", "biu")
 
 # Jets of a file that check_data looks through, 5 µs each; the cache's building looks at all the others.
 CHECKED_JETS = 500_000
@@ -78,7 +83,8 @@ def inspect(path: Path) -> Contents:
             jet_variables={name: jets.dtype[name] for name in jets.dtype.names},
             track_variables={name: tracks.dtype[name] for name in tracks.dtype.names},
             class_names=tuple(
-                name.decode() if isinstance(name, bytes) else str(name) for name in jets.attrs.get(JET_LABEL, ())
+                name.decode() if isinstance(name, bytes) else str(name)
+                for name in np.atleast_1d(jets.attrs.get(JET_LABEL, []))
             ),
         )
 
@@ -110,11 +116,11 @@ def select(data: DataConfig, split: Split, tasks: Sequence[Task]) -> Selection:
     problems = [
         *_size_problems(contents, f"num_{split}_jets", wanted),
         *_class_problems(contents),
-        *_variable_problems(path, JETS, contents.jet_variables, data.jet_variables, _is_number),
-        *_variable_problems(path, JETS, contents.jet_variables, (JET_LABEL,), _is_integer),
-        *_variable_problems(path, TRACKS, contents.track_variables, data.track_variables, _is_number),
-        *_variable_problems(path, TRACKS, contents.track_variables, track_labels, _is_integer),
-        *_variable_problems(path, TRACKS, contents.track_variables, (VALID,), _is_flag),
+        *_variable_problems(path, JETS, contents.jet_variables, data.jet_variables, NUMBER),
+        *_variable_problems(path, JETS, contents.jet_variables, (JET_LABEL,), INTEGER),
+        *_variable_problems(path, TRACKS, contents.track_variables, data.track_variables, NUMBER),
+        *_variable_problems(path, TRACKS, contents.track_variables, track_labels, INTEGER),
+        *_variable_problems(path, TRACKS, contents.track_variables, (VALID,), FLAG),
     ]
     if problems:
         raise DataError(problems)
@@ -148,7 +154,7 @@ def check_data(experiment: Experiment) -> None:
         message = f"{experiment.training.batch_size} jets, but there are {selections['train'].num_jets} to train on."
         problems.append(Problem("training.batch_size", message))
     if problems:
-        raise DataError(problems)
+        raise DataError(list(dict.fromkeys(problems)))  # two splits, or two sections, may share a file
 
 
 @contextmanager
@@ -203,29 +209,17 @@ def _variable_problems(
     dataset: str,
     found: Mapping[str, np.dtype[Any]],
     wanted: Sequence[str],
-    fits: Callable[[np.dtype[Any]], bool],
+    expected: tuple[str, str],
 ) -> Iterator[Problem]:
+    words, kinds = expected
     for name in wanted:
         if name not in found:
-            guess = get_close_matches(name, found, n=1)
-            hint = f" Did you mean {guess[0]}?" if guess else ""
             names = [*list(found)[:SHOWN_VARIABLES], *(["..."] if len(found) > SHOWN_VARIABLES else [])]
-            yield Problem(dataset, f"no variable {name}.{hint} The file has: {', '.join(names)}", file=path)
-        elif not fits(found[name]):
-            kind = fits.__name__.removeprefix("_is_")
-            yield Problem(dataset, f"{name} has type {found[name]}, expected one {kind} per entry.", file=path)
-
-
-def _is_number(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "fiub"
-
-
-def _is_integer(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "iu"
-
-
-def _is_flag(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "biu"
+            yield Problem(
+                dataset, f"no variable {name}.{did_you_mean(name, found)} The file has: {', '.join(names)}", file=path
+            )
+        elif found[name].kind not in kinds:
+            yield Problem(dataset, f"{name} has type {found[name]}, expected {words}.", file=path)
 
 
 def _truth_problems(data: DataConfig) -> Iterator[Problem]:
@@ -266,4 +260,4 @@ def _dictionary_problems(experiment: Experiment, selections: Mapping[Split, Sele
     if "track_origin" in experiment.model.tasks:
         with _gathered(problems):
             class_weights(data.class_dict, TRACKS, ORIGIN_LABEL, len(Origin))
-    return list(dict.fromkeys(problems))  # a missing file is found once per section
+    return problems

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import DTypeLike, NDArray
 
-from raytag.errors import DataError, Problem
+from raytag.config.document import Document, load_yaml
+from raytag.config.wording import did_you_mean, found
+from raytag.errors import ConfigError, DataError, Problem
 
 __all__ = ["Scaling", "class_weights", "read_scaling"]
 
@@ -46,20 +46,27 @@ def read_scaling(path: Path, dataset: str, variables: Sequence[str]) -> Scaling:
         With all that is wrong: a file that is missing or no YAML, a variable it lacks, a mean or standard deviation
         that is not a finite number, or a standard deviation that is not positive.
     """
-    entries = _section(_read_yaml(path), path, dataset)
+    document = _load(path)
+    entries = _section(document, dataset)
     problems: list[Problem] = []
     mean, std = np.zeros(len(variables)), np.ones(len(variables))
     for column, variable in enumerate(variables):
-        entry = entries.get(variable)
+        if variable not in entries:
+            message = f"no mean and std of {variable}.{did_you_mean(variable, entries)}"
+            problems.append(document.problem((dataset,), message))
+            continue
+        entry = entries[variable]
         if not isinstance(entry, dict):
-            problems.append(_missing(path, dataset, variable, entries))
+            message = f"expected {{mean: ..., std: ...}}, found {found(entry)}."
+            problems.append(document.problem((dataset, variable), message))
             continue
         mean[column], std[column] = _number(entry.get("mean")), _number(entry.get("std"))
-        where = f"{dataset}.{variable}"
         if not math.isfinite(mean[column]):
-            problems.append(Problem(where, f"mean is {entry.get('mean')!r}, expected a number.", file=path))
+            message = f"expected a number, found {found(entry.get('mean'))}."
+            problems.append(document.problem((dataset, variable, "mean"), message))
         if not (math.isfinite(std[column]) and std[column] > 0):
-            problems.append(Problem(where, f"std is {entry.get('std')!r}, expected a number above 0.", file=path))
+            message = f"expected a number above 0, found {found(entry.get('std'))}."
+            problems.append(document.problem((dataset, variable, "std"), message))
     if problems:
         raise DataError(problems)
     return Scaling(mean, std)
@@ -71,56 +78,45 @@ def class_weights(path: Path | None, dataset: str, label: str, num_classes: int)
     Raises
     ------
     DataError
-        The file is missing or no YAML, or the label's weights are not one finite number ≥ 0 per class.
+        The file is missing or no YAML, or the label's weights are not one finite number of at least 0 per class.
     """
     if path is None:
         return np.ones(num_classes)
-    found = _section(_read_yaml(path), path, dataset).get(label)
-    where = f"{dataset}.{label}"
-    if not isinstance(found, list):
-        message = f"no list of weights, expected one weight for each of the {num_classes} classes."
-        raise DataError([Problem(where, message, file=path)])
-    if len(found) != num_classes:
-        message = f"{len(found)} weights, but there are {num_classes} classes."
-        raise DataError([Problem(where, message, file=path)])
-    weights = np.array([_number(weight) for weight in found])
-    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(wrong):
-        raise DataError(
-            [Problem(where, f"weight {i} is {found[i]!r}, expected a number of at least 0.", file=path) for i in wrong]
-        )
+    document = _load(path)
+    key, entries = (dataset, label), _section(document, dataset).get(label)
+    if not isinstance(entries, list):
+        message = f"expected a list of {num_classes} weights, found {found(entries)}."
+        raise DataError([document.problem(key, message)])
+    if len(entries) != num_classes:
+        raise DataError([document.problem(key, f"{len(entries)} weights, but there are {num_classes} classes.")])
+    weights = np.array([_number(entry) for entry in entries])
+    wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0))).tolist()
+    problems = [
+        document.problem((*key, i), f"expected a number of at least 0 for class {i}, found {found(entries[i])}.")
+        for i in wrong
+    ]
     if not weights.any():
-        raise DataError([Problem(where, "every weight is 0, so no class would be learned.", file=path)])
+        problems.append(document.problem(key, "every weight is 0, so nothing would be learned."))
+    if problems:
+        raise DataError(problems)
     return weights
 
 
-def _read_yaml(path: Path) -> Any:
-    if not path.exists():
-        raise DataError([Problem("", "no such file.", file=path)])
+def _load(path: Path) -> Document:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError([Problem("", f"cannot be read as YAML: {error}", file=path)]) from error
+        return load_yaml(path)
+    except ConfigError as error:
+        raise DataError(error.problems) from None
 
 
-def _section(document: Any, path: Path, dataset: str) -> dict[str, Any]:
-    section = document.get(dataset) if isinstance(document, dict) else None
+def _section(document: Document, dataset: str) -> dict[str, Any]:
+    section = document.data.get(dataset)
     if not isinstance(section, dict):
-        raise DataError([Problem(dataset, "no such section, or it is not a mapping.", file=path)])
+        message = f"expected a section with the entries of the {dataset}, found {found(section)}."
+        raise DataError([document.problem((dataset,), message)])
     return section
 
 
-def _missing(path: Path, dataset: str, variable: str, entries: dict[str, Any]) -> Problem:
-    guess = get_close_matches(variable, map(str, entries), n=1)
-    hint = f" Did you mean {guess[0]}?" if guess else ""
-    return Problem(dataset, f"no mean and std of {variable}.{hint}", file=path)
-
-
 def _number(value: Any) -> float:
-    """Read a number, also one that YAML 1.1 takes for text (1e-5); NaN for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return math.nan
-    try:
-        return float(value)
-    except ValueError:
-        return math.nan
+    """Return a number as float, NaN for anything else."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
