@@ -13,7 +13,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from raytag import __version__
@@ -22,7 +21,7 @@ from raytag.errors import CheckError, RaytagError
 __all__ = ["build_parser", "main"]
 
 # modules of raytag.cli, in the order of the help page
-COMMANDS = ("data", "validate", "check", "search", "transfer")
+COMMANDS = ("data", "validate", "check", "search")
 
 _DESCRIPTION = "Tune a narrow jet tagger with many small trials, then train the wide one once (muTransfer)."
 _EXAMPLES = """\
@@ -45,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RaytagError as error:
         _report(error, parsed.debug)
         return 1 if isinstance(error, CheckError) else 2
-    except KeyboardInterrupt:
-        print("stopped.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "stopped.", file=sys.stderr)
         return 130
     return 0
 
@@ -74,8 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_CommandParser)
     for name in COMMANDS:
-        if find_spec(f"raytag.cli.{name}"):
-            import_module(f"raytag.cli.{name}").add_parser(commands)
+        import_module(f"raytag.cli.{name}").add_parser(commands)
     return parser
 
 

@@ -8,12 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
+
 __all__ = [
     "JETS",
+    "JET_DTYPE",
     "JET_LABEL",
     "MAX_TRACKS",
     "ORIGIN_LABEL",
     "TRACKS",
+    "TRACK_DTYPE",
     "TRUTH_VARIABLES",
     "UNITS",
     "VALID",
@@ -109,6 +113,9 @@ TRACK_VARIABLES = (
     Variable(VERTEX_LABEL, "", "i1", is_truth=True),
     Variable(VALID, "", "?"),
 )
+
+JET_DTYPE = np.dtype([(variable.name, variable.dtype) for variable in JET_VARIABLES])
+TRACK_DTYPE = np.dtype([(variable.name, variable.dtype) for variable in TRACK_VARIABLES])
 
 UNITS = {variable.name: variable.unit for variable in (*JET_VARIABLES, *TRACK_VARIABLES)}
 
