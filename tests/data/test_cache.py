@@ -216,7 +216,7 @@ def test_damaged_cache_is_made_again(experiment, damage, capsys):
     assert f"{path} is damaged and is made again." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("changes", [{"num_train_jets": 10}, {"track_variables": ("d0",)}])
+@pytest.mark.parametrize("changes", [{"num_train_jets": 500}, {"track_variables": ("d0",)}])
 def test_cache_of_another_selection_is_not_taken_for_this_one(experiment, changes):
     data, other = experiment().data, experiment(**changes).data
     open_split(other, "train")
