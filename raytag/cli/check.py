@@ -33,8 +33,6 @@ def run(arguments: argparse.Namespace) -> None:
     CheckError
         If a gate failed.
     """
-    import torch
-
     from raytag.config.load import load_experiment
     from raytag.data.h5 import check_data
     from raytag.training.gates import run_gates
@@ -42,8 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     experiment = load_experiment(arguments.file, arguments.overrides)
     check_data(experiment)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    report = run_gates(open_workload(experiment, device), experiment)
+    report = run_gates(open_workload, experiment)
     print("\n".join(report.lines()))
     if not report.passed:
         raise CheckError(f"{arguments.file}: the muP gates failed, so its hyperparameters would not transfer.")
