@@ -22,6 +22,7 @@ FLOORS = (
     ("raytag.search",),
     ("raytag.transfer",),
     ("raytag.cli",),
+    ("raytag.search.__main__",),
 )
 
 USERS = {

@@ -21,7 +21,7 @@ from raytag.errors import CheckError, RaytagError
 __all__ = ["build_parser", "main"]
 
 # modules of raytag.cli, in the order of the help page
-COMMANDS = ("data", "validate", "check", "search")
+COMMANDS = ("data", "validate", "check", "search", "transfer")
 
 _DESCRIPTION = "Tune a narrow jet tagger with many small trials, then train the wide one once (muTransfer)."
 _EXAMPLES = """\
