@@ -19,7 +19,8 @@ from raytag.config.experiment import Experiment, Parametrisation
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.mup.layers import HiddenLinear, InputLinear, PackedQKVLinear, ReadoutLinear
 from raytag.mup.roles import Declaration, Role, declare
-from raytag.training.workload import LossTerms, Split, TrialModel, Workload
+from raytag.training.workload import LossTerms, TrialModel, Workload
+from raytag.data.schema import Split
 
 NUM_TOKENS, NUM_FEATURES, NUM_CLASSES, NUM_HEADS = 3, 5, 3, 2
 NUM_TRAIN, NUM_VAL = 2048, 512

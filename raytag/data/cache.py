@@ -31,10 +31,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from raytag.config.experiment import DataConfig, Task
-from raytag.data.h5 import Split, select
+from raytag.data.h5 import select
 from raytag.data.reading import Block, Selection, read_blocks
 from raytag.data.scaling import Scaling, read_scaling
-from raytag.data.schema import JETS, ORIGIN_LABEL, TRACKS, VERTEX_LABEL
+from raytag.data.schema import JETS, ORIGIN_LABEL, TRACKS, VERTEX_LABEL, Split
 from raytag.data.values import ValueCheck
 from raytag.errors import DataError, Problem
 

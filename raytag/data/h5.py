@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import h5py
 import numpy as np
@@ -19,13 +19,21 @@ from raytag.config.experiment import DataConfig, Experiment, Task
 from raytag.config.wording import did_you_mean
 from raytag.data.reading import Selection, read_blocks
 from raytag.data.scaling import class_weights, read_scaling
-from raytag.data.schema import JET_LABEL, JETS, ORIGIN_LABEL, TRACKS, TRUTH_VARIABLES, VALID, VERTEX_LABEL, Origin
+from raytag.data.schema import (
+    JET_LABEL,
+    JETS,
+    ORIGIN_LABEL,
+    TRACKS,
+    TRUTH_VARIABLES,
+    VALID,
+    VERTEX_LABEL,
+    Origin,
+    Split,
+)
 from raytag.data.values import ValueCheck
 from raytag.errors import DataError, Problem
 
-__all__ = ["Contents", "Split", "check_data", "class_names", "inspect", "select", "split_path"]
-
-Split = Literal["train", "val", "test"]
+__all__ = ["Contents", "check_data", "class_names", "inspect", "select", "split_path"]
 
 TASK_LABELS: Mapping[Task, tuple[str, ...]] = {
     "jet_classification": (),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Literal
 
 import numpy as np
 
@@ -24,8 +25,11 @@ __all__ = [
     "VERTEX_LABEL",
     "Flavour",
     "Origin",
+    "Split",
     "Variable",
 ]
+
+Split = Literal["train", "val", "test"]
 
 JETS = "jets"
 TRACKS = "tracks"

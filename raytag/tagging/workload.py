@@ -12,12 +12,12 @@ from raytag.config.experiment import Experiment, Parametrisation
 from raytag.data.batches import BatchStream, sequential
 from raytag.data.cache import JetTable, open_split
 from raytag.data.scaling import class_weights
-from raytag.data.schema import JET_LABEL, JETS, ORIGIN_LABEL, TRACKS, Origin
+from raytag.data.schema import JET_LABEL, JETS, ORIGIN_LABEL, TRACKS, Origin, Split
 from raytag.tagging.evaluation import ClassWeights, evaluate
 from raytag.tagging.losses import classification_terms, vertexing_terms
 from raytag.tagging.packing import JetBatch, pack
 from raytag.tagging.tagger import GN2
-from raytag.training.workload import WHOLE, LossTerms, Shard, Split, TrialModel, Workload
+from raytag.training.workload import WHOLE, LossTerms, Shard, TrialModel, Workload
 
 __all__ = ["TaggingWorkload"]
 

@@ -29,7 +29,8 @@ def data_parallel(workload: Workload[Any], models: Sequence[TrialModel], batches
         denominators = terms.denominators.detach().clone()
         distributed.all_reduce(denominators)
         losses = terms.numerators / denominators
-        (model.loss_weights * losses).sum().backward()
+        total = (model.loss_weights * losses).sum()
+        torch.autograd.backward(total)
         _sum_gradients(model)
         global_losses = losses.detach().clone()
         distributed.all_reduce(global_losses)
@@ -43,5 +44,6 @@ def _sum_gradients(model: TrialModel) -> None:
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     message = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(message)
-    for gradient, total in zip(gradients, message.split([g.numel() for g in gradients]), strict=True):
+    totals = torch.split(message, [gradient.numel() for gradient in gradients])
+    for gradient, total in zip(gradients, totals, strict=True):
         gradient.copy_(total.view_as(gradient))

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from raytag.config.experiment import MupConfig, TrainingConfig
+from raytag.data.schema import Split
 from raytag.mup.multipliers import initialise, rule_table
 from raytag.training.executors import Executor, RowLosses, loop
 from raytag.training.layout import Layout
 from raytag.training.optimizer import Row, clip_gradients, gradient_norm, update
 from raytag.training.schedule import pace_of_step
 from raytag.training.trial import RowState, Trial
-from raytag.training.workload import Split, TrialModel, Workload
+from raytag.training.workload import TrialModel, Workload
 
 __all__ = ["StepResult", "TrialGroup"]
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from raytag.config.experiment import Experiment, Parametrisation
 from raytag.config.hyperparameters import Hyperparameters
+from raytag.data.schema import Split
 
-__all__ = ["LossTerms", "Shard", "Split", "TrialModel", "Workload"]
+__all__ = ["LossTerms", "Shard", "TrialModel", "Workload"]
 
-Split = Literal["train", "val", "test"]
 Batch = TypeVar("Batch")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ class WideProgress:
 
     step: int = 0
     loss: float | None = None
-    history: Mapping[int, Mapping[str, float]] | None = None
+    history: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     failure: str | None = None
 
 
@@ -56,6 +56,11 @@ class WideFolder:
         """Test metrics of the wide and the narrow model."""
         return self.path / "result.json"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs the transfer."""
+        return self.path / "lock"
+
     def prepare(self, plan: TransferPlan) -> None:
         """Create the folder and write its settings, or check that it was made with these.
 
@@ -75,7 +80,7 @@ class WideFolder:
 
     def write_progress(self, progress: WideProgress) -> None:
         """Say how far the run is; called by its first worker only."""
-        history = {str(step): dict(metrics) for step, metrics in (progress.history or {}).items()}
+        history = {str(step): dict(metrics) for step, metrics in progress.history.items()}
         write_atomically(
             self.path / "progress.json",
             json.dumps({"step": progress.step, "loss": progress.loss, "history": history, "failure": progress.failure}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,17 +14,19 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from raytag.config.experiment import Experiment
+from raytag.data.schema import Split
 from raytag.records import SECONDS
 from raytag.training import checkpoint
 from raytag.training.data_parallel import data_parallel
 from raytag.training.executors import loop
+from raytag.training.gates import GateReport, run_gates
 from raytag.training.trial import Trial
 from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Shard
 from raytag.transfer.folder import WideFolder, WideProgress
 from raytag.workloads import open_workload
 
-__all__ = ["WideJob", "evaluate_checkpoint", "train_wide"]
+__all__ = ["WideJob", "check_mup", "evaluate_checkpoint", "train_wide"]
 
 PROGRESS_SECONDS = 0.5
 
@@ -65,7 +68,15 @@ def _train_worker(config: dict[str, Any]) -> None:
     device = train.torch.get_device()
     workload = open_workload(job.experiment, device, shard)
     executor = data_parallel if shard.world_size > 1 else loop
-    group = TrialGroup(workload, job.trial.width, 1, job.experiment.mup, job.experiment.training, device, executor)
+    group = TrialGroup(
+        workload,
+        job.trial.width,
+        slots=1,
+        mup=job.experiment.mup,
+        training=job.experiment.training,
+        device=device,
+        executor=executor,
+    )
     _WideRun(job, group, is_first=shard.rank == 0).run()
     train.report({"step": group.own_step(0)})
 
@@ -114,12 +125,26 @@ class _WideRun:
 
 
 @ray.remote(num_cpus=1)
-def evaluate_checkpoint(experiment: Experiment, path: str, split: str) -> dict[str, float]:
+def check_mup(experiment: Experiment) -> GateReport:
+    """Run both muP gates; a Ray task."""
+    torch.set_num_threads(1)
+    return run_gates(open_workload, experiment)
+
+
+@ray.remote(num_cpus=1)
+def evaluate_checkpoint(experiment: Experiment, path: Path, split: Split) -> dict[str, float]:
     """Return the metrics of a saved model on a split; a Ray task."""
     torch.set_num_threads(1)
     saved = checkpoint.load(path)
     device = torch.device("cpu")
     workload = open_workload(experiment, device)
-    group = TrialGroup(workload, saved.state.trial.width, 1, experiment.mup, experiment.training, device)
+    group = TrialGroup(
+        workload,
+        saved.state.trial.width,
+        slots=1,
+        mup=experiment.mup,
+        training=experiment.training,
+        device=device,
+    )
     group.start(0, saved.state.trial, saved.state)
     return group.evaluate(0, split)
