@@ -1,0 +1,86 @@
+import os
+
+import pytest
+import torch
+from toy_workload import ToyWorkload, toy_experiment
+
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.errors import StudyError
+from raytag.training import checkpoint
+from raytag.training.trial import Trial
+from raytag.training.trial_group import TrialGroup
+
+HISTORY = {1: {"val/objective": 1.1, "seconds": 0.5}, 2: {"val/objective": 0.9, "seconds": 1.0}}
+
+
+@pytest.fixture
+def group():
+    experiment = toy_experiment()
+    group = TrialGroup(
+        ToyWorkload(), 32, slots=1, mup=experiment.mup, training=experiment.training, device=torch.device("cpu")
+    )
+    group.start(0, Trial("w32-0000", 32, 5, Hyperparameters(lr=0.01, clip_norm=1.0)))
+    for _ in range(2):
+        group.step()
+    return group
+
+
+@pytest.fixture
+def saved(group, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    checkpoint.save(path, group.state(0), group.table, HISTORY)
+    return path
+
+
+def test_a_checkpoint_holds_the_whole_trial(saved, group):
+    loaded = checkpoint.load(saved)
+
+    state = group.state(0)
+    assert loaded.state.trial == state.trial
+    assert loaded.state.step == 2
+    assert loaded.table == group.table
+    assert loaded.history == HISTORY
+    for kind in ("parameters", "exp_avg", "exp_avg_sq"):
+        expected, found = getattr(state, kind), getattr(loaded.state, kind)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_training_goes_on_bit_for_bit_from_a_checkpoint(saved, group):
+    loaded = checkpoint.load(saved)
+    uninterrupted = [group.step()[0].loss for _ in range(5)]
+    group.free(0)
+
+    group.start(0, loaded.state.trial, loaded.state)
+
+    assert [group.step()[0].loss for _ in range(5)] == uninterrupted
+
+
+def test_a_crash_while_saving_leaves_the_old_checkpoint(saved, group, monkeypatch):
+    before = saved.read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("no space left")))
+
+    with pytest.raises(OSError, match="no space left"):
+        checkpoint.save(saved, group.state(0), group.table, {})
+
+    assert saved.read_bytes() == before
+
+
+def test_a_truncated_file_is_refused_with_advice(saved):
+    saved.write_bytes(saved.read_bytes()[:1000])
+
+    with pytest.raises(StudyError, match=r"checkpoint.pt: not a readable checkpoint .* Remove it"):
+        checkpoint.load(saved)
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save({"state_dict": {}}, path)
+
+    with pytest.raises(StudyError, match="expected a raytag checkpoint of version 1, found none"):
+        checkpoint.load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(StudyError, match="there is no checkpoint"):
+        checkpoint.load(tmp_path / "checkpoint.pt")
