@@ -11,12 +11,13 @@ import json
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -72,6 +73,16 @@ class StudyFolder:
     def identity_file(self) -> Path:
         """The study's identity, made with the folder."""
         return self.path / "identity"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the driver; it lies beside the folder, which may be moved aside."""
+        return self.path.with_name(f".{self.path.name}.lock")
+
+    @property
+    def owner_lock(self) -> Path:
+        """Held by the journal's writer, which may outlive a killed driver for a moment."""
+        return self.path / "owner.lock"
 
     @property
     def tune(self) -> Path:
@@ -148,7 +159,7 @@ def settings_digest(experiment: Experiment, space: SearchSpace) -> str:
 
 
 @contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
+def exclusive(path: Path, what: str, patience_seconds: float = 0) -> Iterator[None]:
     """Hold a lock file until the block ends or the process dies, however it dies.
 
     Raises
@@ -158,15 +169,24 @@ def exclusive(path: Path, what: str) -> Iterator[None]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise StudyError(f"{what} (process {file.read().strip() or 'unknown'}, lock {path})") from None
+        deadline = time.monotonic() + patience_seconds
+        while not _lock(file):
+            if time.monotonic() >= deadline:
+                file.seek(0)
+                raise StudyError(f"{what} (process {file.read().strip() or 'unknown'}, lock {path})")
+            time.sleep(0.1)
         file.truncate(0)
         file.write(f"{os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _may_differ(key: str, stored: Any, given: Any) -> bool:

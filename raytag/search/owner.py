@@ -45,8 +45,10 @@ class StudyOwner:
     """
 
     def __init__(self, folder: StudyFolder, experiment: Experiment, space: SearchSpace, num_workers: int) -> None:
-        self._lock = ExitStack()  # a killed driver's owner may live on for a moment: never write beside it
-        self._lock.enter_context(exclusive(folder.path / "owner.lock", f"{folder.path}: another search writes here"))
+        self._lock = ExitStack()  # held until the process ends: the owner of a killed driver dies a moment later
+        self._lock.enter_context(
+            exclusive(folder.owner_lock, f"{folder.path}: another search writes here", patience_seconds=30)
+        )
         self._study = Study.open(folder, experiment, space)
         self._num_workers = num_workers
         self._waiting = {width: self._study.unfinished(width) for width in self._study.widths}

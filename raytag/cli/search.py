@@ -1,0 +1,104 @@
+"""``raytag search``: tune the narrow models of an experiment with many small trials."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from raytag.cli.arguments import add_experiment
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from raytag.search.driver import Outcome
+
+__all__ = ["add_parser", "run"]
+
+_DESCRIPTION = """\
+Train all trials of an experiment and record them in its study folder and in MLflow.
+
+The same command goes on where an earlier run stopped, however it stopped: finished trials are kept, the others go on
+from their checkpoints. To begin anew, add --restart (the old study is moved aside) or give name=NAME.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "search",
+        help="tune the narrow models of an experiment",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_experiment(parser)
+    parser.add_argument("--address", help="Ray cluster to use, as in auto or 10.0.0.1:6379 (default: this machine)")
+    parser.add_argument("--restart", action="store_true", help="move the existing study aside and begin anew")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the search and show what came out; every mistake in the files is told before Ray starts."""
+    from raytag.config.load import load_experiment, load_space
+    from raytag.data.h5 import check_data
+
+    experiment = load_experiment(arguments.file, arguments.overrides)
+    space = load_space(experiment.search.space)
+    check_data(experiment)
+
+    from rich.console import Console
+
+    from raytag.search.driver import search
+
+    console = Console()
+    try:
+        outcome = search(experiment, space, console, address=arguments.address, restart=arguments.restart)
+    except KeyboardInterrupt:
+        console.print(f"Stopped. To go on: {_same_command(sys.argv[1:])}", highlight=False, soft_wrap=True)
+        raise SystemExit(130) from None
+    show(outcome, console)
+    if not any(record.history for record in outcome.records) or outcome.num_unfinished:
+        raise SystemExit(1)
+
+
+def show(outcome: Outcome, console: Console) -> None:
+    """Print the best trials, what they cost, where to look at them and what to do next."""
+    from raytag.logbook import view_command
+    from raytag.records import TrialState
+    from raytag.report.trials import tabulate_best
+
+    records = outcome.records
+    num = {state: sum(record.state is state for record in records) for state in TrialState}
+
+    def say(text: str = "") -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    say()
+    if num[TrialState.COMPLETE]:
+        console.print(tabulate_best(records))
+        say()
+    counts = ", ".join(f"{num[state]} {state}" for state in TrialState if num[state])
+    worker_seconds = sum(record.wall_seconds for record in records)
+    say(f"{len(records)} trials ({counts}) in {outcome.wall_seconds:.0f} s; {worker_seconds:.0f} worker-seconds in all")
+    for record in [record for record in records if record.state is TrialState.FAILED][:3]:
+        say(f"  {record.name} failed: {record.failure_reason}")
+    if outcome.num_unfinished:
+        say(f"{outcome.num_unfinished} trials are unfinished: their workers were lost. The same command goes on.")
+    elif not num[TrialState.COMPLETE]:
+        say("No trial completed; the study holds the tracebacks.")
+    for line in outcome.gates.get("lines", []):
+        say(line)
+    if outcome.folder.picture.exists():
+        say(f"Picture:   {outcome.folder.picture}")
+    say(f"MLflow:    {view_command(outcome.tracking_uri)}")
+    if num[TrialState.COMPLETE]:
+        wide = 2 * max(outcome.experiment.search.widths)
+        say(f"Next:      raytag transfer {outcome.experiment.name} --width {wide}")
+
+
+def _same_command(arguments: Sequence[str]) -> str:
+    """Return the command that resumes; a second --restart would begin anew."""
+    kept = [argument for argument in arguments if argument not in ("--restart", "search")]
+    return shlex.join(["raytag", "search", *kept])

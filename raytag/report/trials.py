@@ -1,0 +1,45 @@
+"""The best trials of a study as a table for the terminal, with what the noise leaves undecided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from raytag.records import TrialRecord, are_tied, best_trials
+
+__all__ = ["format_objective", "tabulate_best"]
+
+TIED = "≈"
+
+
+def tabulate_best(records: Sequence[TrialRecord], num_per_width: int = 3) -> Table:
+    """Return the best completed trials of each width, with their searched values.
+
+    Trials that the validation jets cannot tell from the best one of their width carry the mark ``≈``.
+    """
+    searched = list(dict.fromkeys(name for record in records for name in record.searched))
+    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+    table.add_column("trial")
+    table.add_column("objective")
+    table.add_column("")
+    for name in searched:
+        table.add_column(name, justify="right")
+    for width in sorted({record.width for record in records}):
+        ranked = best_trials(records, width)[:num_per_width]
+        for record in ranked:
+            tie = TIED if record is not ranked[0] and are_tied(ranked[0], record) else ""
+            values = [f"{record.searched[name]:.3g}" for name in searched]
+            style = "bold" if record is ranked[0] else "dim"
+            table.add_row(record.name, format_objective(record), tie, *values, style=style)
+    table.caption = f"{TIED} tied with the best of its width, within the combined standard error"
+    return table
+
+
+def format_objective(record: TrialRecord) -> str:
+    """Return an objective with its standard error, to the error's second digit."""
+    if not record.objective_stderr > 0:
+        return f"{record.objective:.5g}"
+    digits = max(0, 1 - math.floor(math.log10(record.objective_stderr)))
+    return f"{record.objective:.{digits}f} ± {record.objective_stderr:.{digits}f}"

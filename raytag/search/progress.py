@@ -1,0 +1,121 @@
+"""How a running search looks: a live table on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raytag.config.experiment import Experiment
+from raytag.records import TrialRecord, TrialState, best_trials
+
+__all__ = ["SearchProgress"]
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class SearchProgress:
+    """Shows what the study's records say; use it as a context manager.
+
+    Parameters
+    ----------
+    console
+        Where to show it; without a terminal behind it, plain lines are printed.
+    experiment
+        Whose widths, budget and steps are counted.
+    """
+
+    def __init__(self, console: Console, experiment: Experiment) -> None:
+        self._console, self._experiment = console, experiment
+        self._records: dict[str, TrialRecord] = {}
+        self._workers = 0
+        self._started = time.monotonic()
+        self._share_at_start: float | None = None
+        self._last_line = 0.0
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> SearchProgress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def update(self, records: Iterable[TrialRecord], workers: int) -> None:
+        """Take in changed records."""
+        self._records.update({record.name: record for record in records})
+        self._workers = workers
+        if self._share_at_start is None:
+            self._share_at_start = self._share_done()
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = now
+            self._console.print(self.line(), highlight=False, soft_wrap=True)
+
+    def line(self) -> str:
+        """Return the state of the search in one line."""
+        widths = self._experiment.search.widths
+        bests = [f"w{width} {_best(self._of(width))[0]}" for width in widths if best_trials(self._of(width), width)]
+        return "  ".join([f"{self._num_finished()}/{self._num_trials()} trials", *bests, self._remaining()])
+
+    def _render(self) -> Group:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("width", justify="right")
+        for name in ("running", "complete", "pruned", "failed", "left"):
+            table.add_column(name, justify="right")
+        table.add_column("best objective")
+        table.add_column("at lr")
+        for width in self._experiment.search.widths:
+            records = self._of(width)
+            states = Counter(record.state for record in records)
+            left = self._experiment.search.trials_per_width - len(records)
+            counts = [str(states[state]) for state in TrialState]
+            table.add_row(str(width), *counts, str(max(0, left)), *_best(records))
+        bar = Table.grid(padding=(0, 1))
+        done = Text(f"{self._num_finished()}/{self._num_trials()} trials", style="bold")
+        workers = f"{self._workers} worker{'s' * (self._workers != 1)}"
+        bar.add_row(ProgressBar(total=1.0, completed=self._share_done(), width=40), done, self._remaining(), workers)
+        return Group(table, bar)
+
+    def _of(self, width: int) -> list[TrialRecord]:
+        return [record for record in self._records.values() if record.width == width]
+
+    def _num_finished(self) -> int:
+        return sum(record.is_finished for record in self._records.values())
+
+    def _num_trials(self) -> int:
+        return self._experiment.search.trials_per_width * len(self._experiment.search.widths)
+
+    def _share_done(self) -> float:
+        """Return the finished share of the work, where a trial's work counts as its width."""
+        search, steps = self._experiment.search, self._experiment.training.num_steps
+        done = sum(r.width * (1 if r.is_finished else r.last_step / steps) for r in self._records.values())
+        return done / (search.trials_per_width * sum(search.widths))
+
+    def _remaining(self) -> str:
+        """Return the time left, judged by the pace since this run began."""
+        share, begun = self._share_done(), self._share_at_start or 0.0
+        elapsed = time.monotonic() - self._started
+        if share <= begun:
+            return f"{_clock(elapsed)} elapsed"
+        return f"{_clock(elapsed)} elapsed, about {_clock(elapsed * (1 - share) / (share - begun))} left"
+
+
+def _best(records: list[TrialRecord]) -> tuple[str, str]:
+    """Return the best completed trial's objective with its error, and its learning rate."""
+    complete = [best for width in {r.width for r in records} for best in best_trials(records, width)[:1]]
+    if not complete:
+        return "", ""
+    return f"{complete[0].objective:.4f} ± {complete[0].objective_stderr:.4f}", f"{complete[0].lr:.2e}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,197 @@
+"""The processes of a search: the owner as a Ray actor, the workers as Ray Tune trials, the gates as a Ray task.
+
+What runs in them is in :mod:`raytag.search.owner`, :mod:`raytag.search.worker` and :mod:`raytag.training.gates`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raytag.config.experiment import Experiment
+from raytag.config.space import SearchSpace
+from raytag.search.folder import StudyFolder
+from raytag.search.owner import Snapshot, StudyOwner
+from raytag.search.session import Share
+from raytag.training.trial import Trial
+
+if TYPE_CHECKING:
+    import torch
+
+    from raytag.training.workload import Workload
+
+__all__ = ["Job", "RemoteOwner", "check_mup", "run_workers", "start_owner"]
+
+OpenWorkload = Callable[[Experiment, "torch.device"], "Workload[Any]"]
+
+
+class RemoteOwner:
+    """The owner's calls, from any process of the Ray job."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+
+    def register(self, worker: str) -> None:
+        """See :meth:`StudyOwner.register`."""
+        ray.get(self.actor.register.remote(worker))
+
+    def lease(self, worker: str) -> int | None:
+        """See :meth:`StudyOwner.lease`."""
+        width: int | None = ray.get(self.actor.lease.remote(worker))
+        return width
+
+    def ask(self, worker: str, width: int) -> Trial | None:
+        """See :meth:`StudyOwner.ask`."""
+        trial: Trial | None = ray.get(self.actor.ask.remote(worker, width))
+        return trial
+
+    def report(self, worker: str, name: str, step: int, metrics: dict[str, float]) -> bool:
+        """See :meth:`StudyOwner.report`."""
+        goes_on: bool = ray.get(self.actor.report.remote(worker, name, step, metrics))
+        return goes_on
+
+    def fail(self, worker: str, name: str, reason: str, traceback: str = "") -> None:
+        """See :meth:`StudyOwner.fail`."""
+        ray.get(self.actor.fail.remote(worker, name, reason, traceback))
+
+    def release(self, worker: str, reason: str) -> None:
+        """See :meth:`StudyOwner.release`."""
+        ray.get(self.actor.release.remote(worker, reason))
+
+    def snapshot(self, since: int = -1) -> Snapshot:
+        """See :meth:`StudyOwner.snapshot`."""
+        snapshot: Snapshot = ray.get(self.actor.snapshot.remote(since))
+        return snapshot
+
+    def num_unfinished(self) -> int:
+        """See :meth:`StudyOwner.num_unfinished`."""
+        number: int = ray.get(self.actor.num_unfinished.remote())
+        return number
+
+    def annotate(self, key: str, value: object) -> None:
+        """See :meth:`StudyOwner.annotate`."""
+        ray.get(self.actor.annotate.remote(key, value))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process of a search needs to know."""
+
+    experiment: Experiment
+    space: SearchSpace
+    folder: StudyFolder
+    share: Share
+    open_workload: OpenWorkload | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where a worker computes."""
+        import torch
+
+        return torch.device(self.share.device)
+
+    def opener(self) -> OpenWorkload:
+        """Return what opens the task in this process, which then computes on one thread."""
+        import torch
+
+        from raytag.workloads import open_workload
+
+        torch.set_num_threads(1)  # two OpenMP threads were 2 to 10 times slower on a shared machine
+        return self.open_workload or open_workload
+
+
+def start_owner(job: Job) -> RemoteOwner:
+    """Start the owner on this node, where the study's folder is certainly mounted and the driver is near."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(StudyOwner).options(num_cpus=0, scheduling_strategy=here)
+    owner = RemoteOwner(actor.remote(job.folder, job.experiment, job.space, job.share.num_workers))
+    owner.snapshot()  # raises here, if the study cannot be opened
+    return owner
+
+
+def train_worker(config: dict[str, int], job: Job, owner: RemoteOwner) -> None:
+    """Be a Ray Tune trial that is one worker; ``config["index"]`` tells it from the others."""
+    from raytag.search.worker import Worker
+
+    name = _worker_name(config)
+    owner.register(name)
+    num_ended = 0
+
+    def report_to_tune() -> None:
+        nonlocal num_ended
+        num_ended += 1
+        tune.report({"trials_ended": num_ended})
+
+    try:
+        workload = job.opener()(job.experiment, job.device)
+        Worker(name, owner, workload, job.experiment, job.folder, device=job.device, on_end=report_to_tune).work()
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        owner.release(name, f"{reason}\n{traceback.format_exc()}")
+        raise
+    owner.release(name, "the worker is done")
+
+
+def run_workers(job: Job, owner: RemoteOwner, say: Callable[[str], None]) -> None:
+    """Run all workers until none has anything left to do; lost ones are started again, a few times."""
+    shutil.rmtree(job.folder.tune, ignore_errors=True)  # of an earlier run: the study is the truth
+    share, resources = job.share, job.experiment.resources
+    tuner = tune.Tuner(
+        tune.with_resources(
+            tune.with_parameters(train_worker, job=job, owner=owner), {"CPU": share.cpus, "GPU": share.gpus}
+        ),
+        param_space={"index": tune.grid_search(list(range(share.num_workers)))},
+        run_config=tune.RunConfig(
+            name="workers",
+            storage_path=str(job.folder.tune),
+            failure_config=tune.FailureConfig(max_failures=resources.max_worker_failures),
+            callbacks=[_LostWorkers(owner, say)],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
+
+
+class _LostWorkers(tune.Callback):
+    """Frees the trials of a worker as soon as Tune sees that it is gone, and says so."""
+
+    def __init__(self, owner: RemoteOwner, say: Callable[[str], None]) -> None:
+        self._owner, self._say = owner, say
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave all out: Tune pickles its callbacks for a restore that never happens, as the study is the truth."""
+        return {}
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+        """See :class:`tune.Callback`: a worker failed and is started again."""
+        self._lost(trial, "it is started again")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+        """See :class:`tune.Callback`: a worker failed once too often."""
+        self._lost(trial, "it is not started again")
+
+    def _lost(self, trial: Any, consequence: str) -> None:
+        worker = _worker_name(trial.config)
+        cause = getattr(trial.get_pickled_error(), "cause", None)  # a dead process has none
+        reason = f"{type(cause).__name__}: {cause}".partition("\n")[0] if cause else "its process died"
+        self._owner.release(worker, reason)
+        self._say(f"{worker} was lost ({reason}); {consequence}, and its trials go on from their checkpoints")
+
+
+def _worker_name(config: Mapping[str, int]) -> str:
+    return f"worker-{config['index']}"
+
+
+def check_mup(job: Job) -> dict[str, Any]:
+    """Run both muP gates (a Ray task, on a CPU); return their report as plain values and lines for the terminal."""
+    from raytag.training.gates import run_gates
+
+    report = run_gates(job.opener(), job.experiment)
+    return {**report.to_dict(), "lines": list(report.lines())}

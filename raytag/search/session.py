@@ -1,0 +1,143 @@
+"""Ray for a search: a quiet local start, or a running cluster; and how many workers share it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from raytag.config.experiment import ResourcesConfig
+from raytag.errors import RaytagError
+
+__all__ = ["Cluster", "Share", "cluster_size", "ray_session", "share_resources"]
+
+WORKERS_PER_GPU = 4
+MAX_SOCKET_FOLDER = 50  # characters: Ray adds up to 57 to it, and a unix socket's path ends at 107
+
+# Read by Ray when it is started: no usage report, no extra loggers, no chdir into Tune's folders, no
+# signal handler of Tune's own, which would swallow the first Ctrl-C.
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a Ray cluster offers."""
+
+    cpus: float
+    gpus: float
+    num_nodes: int
+
+
+def cluster_size() -> Cluster:
+    """Return what the cluster of the running session offers."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray's own omission
+    nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
+    return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), len(nodes))
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many workers there are, and what each reserves."""
+
+    num_workers: int
+    cpus: float
+    gpus: float
+
+    @property
+    def device(self) -> str:
+        """Where a worker computes."""
+        return "cuda" if self.gpus else "cpu"
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
+        return f"{self.num_workers} worker{'s' * (self.num_workers != 1)} of {self.cpus:g} CPU{gpus}"
+
+
+@contextmanager
+def ray_session(resources: ResourcesConfig, address: str | None) -> Iterator[None]:
+    """Join the cluster at an address, or start Ray on this machine; leave, or stop it, at the end."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a lost worker is told in one line by the search itself
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        try:
+            ray.init(address=address, **quiet)
+        except ConnectionError as error:
+            raise RaytagError(f"--address {address}: no Ray cluster answers there ({error}).") from None
+    else:
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else can reach a session on this machine
+        ray.init(
+            num_cpus=_local_cpus(resources),
+            include_dashboard=False,
+            object_store_memory=resources.object_store_mib * 2**20,
+            _temp_dir=str(_session_folder()),
+            **quiet,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def share_resources(resources: ResourcesConfig, cluster: Cluster, num_trials: int) -> Share:
+    """Divide a cluster's cores and GPUs among the workers; there are never more workers than trials.
+
+    Parameters
+    ----------
+    resources
+        The experiment's wishes; what it leaves open follows from the cluster.
+    cluster
+        All that Ray has.
+    num_trials
+        Trials that are still to be trained.
+    """
+    cpus, gpus = cluster.cpus, cluster.gpus
+    uses_gpus = gpus > 0 and resources.gpus_per_worker != 0
+    num_workers = resources.num_workers
+    if num_workers is None:
+        by_cpu = max(1, int(cpus / resources.cpus_per_worker))
+        by_gpu = int(gpus / resources.gpus_per_worker) if resources.gpus_per_worker else int(WORKERS_PER_GPU * gpus)
+        num_workers = min(by_cpu, by_gpu) if uses_gpus else by_cpu
+    num_workers = max(1, min(num_workers, num_trials))
+    gpus_per_worker = resources.gpus_per_worker
+    if gpus_per_worker is None:
+        gpus_per_worker = _gpu_share(gpus, num_workers) if uses_gpus else 0.0
+    return Share(num_workers, resources.cpus_per_worker, gpus_per_worker)
+
+
+def _gpu_share(gpus: float, num_workers: int) -> float:
+    """Return a share such that all workers fit: a share below 1 must divide a GPU, one above must be whole."""
+    per_gpu = math.ceil(num_workers / gpus)
+    return 1 / per_gpu if per_gpu > 1 else float(max(1, int(gpus / num_workers)))
+
+
+def _local_cpus(resources: ResourcesConfig) -> int | None:
+    """Return the cores to announce: what was asked for, even if it is more than there are; else what Ray finds."""
+    if resources.num_workers is None:
+        return None
+    wanted = math.ceil(resources.num_workers * resources.cpus_per_worker)
+    return max(wanted, len(os.sched_getaffinity(0)))
+
+
+def _session_folder() -> Path:
+    """Return a folder for Ray's sockets and logs: this user's own, and short enough for a socket's path."""
+    folder = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))
+    if len(str(folder)) > MAX_SOCKET_FOLDER:
+        folder = Path("/tmp")
+    return folder / f"raytag-{os.getuid()}"

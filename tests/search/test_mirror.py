@@ -1,0 +1,149 @@
+from dataclasses import replace
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.records import TrialRecord, TrialState
+from raytag.search.mirror import StudyMirror
+
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
+
+HISTORY = {
+    step: {"val/objective": 1 / step, "val/objective_stderr": 0.01, "val/loss": 2 / step, "seconds": step / 10}
+    for step in (10, 20)
+}
+
+
+def record(number, state=TrialState.COMPLETE, **changes):
+    searched = {"lr": 2.0**-7, "alpha_output": 2.0}
+    whole = TrialRecord(
+        f"w32-{number:04d}", 32, number, 1, state, searched, Hyperparameters(**searched), HISTORY, worker="worker-0"
+    )
+    return replace(whole, **changes)
+
+
+@pytest.fixture(scope="session")
+def uri(tmp_path_factory):
+    """One database for all tests: creating it takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture
+def warnings():
+    return []
+
+
+@pytest.fixture
+def prepared(folder, make_experiment, space):
+    folder.prepare(make_experiment(), space)
+    return folder
+
+
+@pytest.fixture
+def open_mirror(uri, request, prepared, warnings):
+    folder = prepared
+    return lambda uri=uri: StudyMirror(folder, uri, request.node.name, warnings.append)
+
+
+@pytest.fixture
+def runs(uri, request):
+    """Return the runs of the test's experiment by name."""
+    client = MlflowClient(tracking_uri=uri)
+
+    def read():
+        experiment = client.get_experiment_by_name(request.node.name)
+        return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+    return read
+
+
+def test_trials_are_nested_runs_of_the_study(open_mirror, runs):
+    open_mirror().sync([record(0), record(1)], {"mup.gates": "passed"})
+
+    found = runs()
+    assert sorted(found) == ["study", "w32-0000", "w32-0001"]
+    assert found["w32-0000"].data.tags["mlflow.parentRunId"] == found["study"].info.run_id
+    assert found["study"].data.tags["mup.gates"] == "passed"
+
+
+def test_a_trials_run_holds_values_metrics_and_axes_for_plots(open_mirror, runs):
+    open_mirror().sync([record(0)])
+
+    data = runs()["w32-0000"].data
+    assert data.params == {"lr": "0.0078125", "alpha_output": "2"}
+    assert data.metrics["val/loss"] == 0.1
+    assert data.metrics["objective"] == 0.05
+    assert (data.metrics["hp.log2_lr"], data.metrics["hp.alpha_output"], data.metrics["hp.width"]) == (-7, 2, 32)
+    assert (data.tags["state"], data.tags["width"], data.tags["worker"]) == ("complete", "32", "worker-0")
+
+
+@pytest.mark.parametrize(
+    ("state", "status"), [("running", "RUNNING"), ("complete", "FINISHED"), ("pruned", "KILLED"), ("failed", "FAILED")]
+)
+def test_a_runs_status_follows_the_trial(open_mirror, runs, state, status):
+    open_mirror().sync([record(0, TrialState(state))])
+
+    assert runs()["w32-0000"].info.status == status
+
+
+def test_a_failed_trial_keeps_its_traceback(open_mirror, runs):
+    open_mirror().sync([record(0, TrialState.FAILED, failure="ValueError: no\nTraceback ...")])
+
+    assert runs()["w32-0000"].data.tags["failure"] == "ValueError: no\nTraceback ..."
+
+
+def test_writing_again_adds_nothing(open_mirror, runs, uri):
+    for _ in range(2):
+        mirror = open_mirror()
+        for _ in range(2):
+            mirror.sync([record(0), record(1)])
+
+    assert len(runs()) == 3
+    client = MlflowClient(tracking_uri=uri)
+    for metric, count in (("val/loss", 2), ("objective", 1), ("hp.log2_lr", 1)):
+        assert len(client.get_metric_history(runs()["w32-0000"].info.run_id, metric)) == count
+
+
+def test_a_running_trial_grows_until_it_ends(open_mirror, runs, uri):
+    open_mirror().sync([record(0, TrialState.RUNNING, history={10: HISTORY[10]})])
+    open_mirror().sync([record(0)])
+
+    run = runs()["w32-0000"]
+    points = MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, "val/loss")
+    assert ([point.step for point in points], run.info.status) == ([10, 20], "FINISHED")
+
+
+def test_a_study_of_the_same_name_made_anew_has_its_own_runs(open_mirror, runs, prepared, make_experiment, space):
+    open_mirror().sync([record(0)])
+    prepared.move_aside()
+    prepared.prepare(make_experiment(), space)
+    open_mirror().sync([record(0)])
+
+    client = MlflowClient(tracking_uri=open_mirror().tracking_uri)
+    parents = {
+        run.data.tags.get("mlflow.parentRunId") for run in client.search_runs([runs()["study"].info.experiment_id])
+    }
+    assert len(parents - {None}) == 2
+
+
+def test_a_server_that_is_away_is_warned_about_once_and_tried_again(open_mirror, warnings, runs, uri):
+    mirror = open_mirror("http://127.0.0.1:9")
+    assert not mirror.sync([record(0)])
+    assert not mirror.sync([record(1)])
+    assert len(warnings) == 1
+    assert "MLflow at http://127.0.0.1:9 failed" in warnings[0]
+
+    mirror.tracking_uri = uri
+    assert mirror.sync()
+    assert sorted(runs()) == ["study", "w32-0000", "w32-0001"]
+
+
+def test_the_end_of_a_study_brings_its_files(open_mirror, runs, folder, uri):
+    mirror = open_mirror()
+    mirror.sync([record(0)])
+    mirror.close("FINISHED", [folder.experiment, folder.gates])
+
+    study = runs()["study"]
+    files = MlflowClient(tracking_uri=uri).list_artifacts(study.info.run_id)
+    assert (study.info.status, [file.path for file in files]) == ("FINISHED", ["experiment.yaml"])

@@ -1,0 +1,187 @@
+"""The worker with a real study and the toy workload, in this process: Ray adds only distance."""
+
+import pytest
+import torch
+from toy_workload import ToyWorkload
+
+from raytag.records import SECONDS, TrialState
+from raytag.search.folder import StudyFolder
+from raytag.search.owner import StudyOwner
+from raytag.search.worker import Worker
+
+STEPS = (10, 20, 30, 40)
+
+
+class Killed(BaseException):
+    """Ends a worker as a signal would: nothing of its own runs any more."""
+
+
+class MortalOwner:
+    """An owner whose caller is killed at its n-th report, before or after the report arrives."""
+
+    def __init__(self, owner, num_reports, arrives):
+        self.owner, self.left, self.arrives = owner, num_reports, arrives
+
+    def __getattr__(self, name):
+        return getattr(self.owner, name)
+
+    def report(self, *arguments):
+        self.left -= 1
+        if self.left == 0:
+            if self.arrives:
+                self.owner.report(*arguments)
+            raise Killed
+        return self.owner.report(*arguments)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def workload():
+    return ToyWorkload(batch_size=8)
+
+
+@pytest.fixture
+def new_owner(make_experiment, space, folder):
+    """Start an owner with one registered worker."""
+
+    def new(path=folder.path, **search):
+        path.mkdir(exist_ok=True)
+        experiment = make_experiment(**{"sampler": "random"} | search)
+        owner = StudyOwner(StudyFolder(path), experiment, space, num_workers=1)
+        owner.register("a")
+        return owner
+
+    return new
+
+
+@pytest.fixture
+def work(make_experiment, workload, folder):
+    """Let a worker work until the owner has nothing left, or until it is killed."""
+
+    def work_(owner, path=folder.path, workload=workload):
+        worker = Worker("a", owner, workload, make_experiment(), StudyFolder(path), device=torch.device("cpu"))
+        try:
+            worker.work()
+        except Killed:
+            owner.register("a")
+
+    return work_
+
+
+def records(owner):
+    return {record.name: record for record in owner.snapshot().records}
+
+
+def results(owner):
+    """All that a study says, but for the time it took."""
+    return {
+        name: (
+            record.state,
+            record.searched,
+            {step: {k: v for k, v in metrics.items() if k != SECONDS} for step, metrics in record.history.items()},
+        )
+        for name, record in records(owner).items()
+    }
+
+
+def test_all_trials_of_all_widths_are_trained_to_the_end(new_owner, work):
+    owner = new_owner()
+    work(owner)
+
+    assert len(records(owner)) == 12
+    for record in records(owner).values():
+        assert record.state is TrialState.COMPLETE
+        assert tuple(record.history) == STEPS
+
+
+def test_a_report_holds_the_workloads_metrics_and_the_seconds(new_owner, work):
+    owner = new_owner(widths=(32,), trials_per_width=1)
+    work(owner)
+
+    metrics = records(owner)["w32-0000"].history[40]
+    assert {"val/objective", "val/objective_stderr", "val/loss", "val/accuracy", "train/loss"} <= metrics.keys()
+    assert metrics["seconds"] > records(owner)["w32-0000"].history[10]["seconds"] > 0
+
+
+@pytest.mark.parametrize("arrives", [False, True])
+@pytest.mark.parametrize("num_reports", [1, 6, 8])
+def test_a_killed_workers_trials_go_on_as_if_nothing_had_happened(new_owner, work, tmp_path, num_reports, arrives):
+    size = {"widths": (32,), "trials_per_width": 4}
+    whole = new_owner(tmp_path / "whole", **size)
+    work(whole, tmp_path / "whole")
+
+    owner = new_owner(**size)
+    work(MortalOwner(owner, num_reports, arrives))
+    work(owner)
+
+    assert results(owner) == results(whole)
+
+
+def test_a_resumed_trial_repeats_no_step_it_has_saved(new_owner, work, monkeypatch):
+    steps = []
+    workload = ToyWorkload(batch_size=8)
+    fetch = workload.train_batch
+    monkeypatch.setattr(workload, "train_batch", lambda step: steps.append(step) or fetch(step))
+    owner = new_owner(widths=(32,), trials_per_width=1)
+    work(MortalOwner(owner, num_reports=3, arrives=False), workload=workload)
+    work(owner, workload=workload)
+
+    assert steps == list(range(STEPS[-1]))
+
+
+def test_pruned_trials_stop_and_leave_no_checkpoint(new_owner, work, folder):
+    owner = new_owner(first_rung=10, reduction_factor=2)
+    work(owner)
+
+    states = {record.name: record.state for record in records(owner).values()}
+    kept = {path.parent.name for path in folder.path.glob("trials/*/checkpoint.pt")}
+    assert set(states.values()) == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert kept == {name for name, state in states.items() if state is TrialState.COMPLETE}
+
+
+def test_one_trials_nan_leaves_its_neighbours_alone(new_owner, work):
+    class Poisonous(ToyWorkload):
+        def loss_terms(self, model, batch):
+            terms = super().loss_terms(model, batch)
+            if float(model.classify.alpha_output) == 4:  # one of the choices of the space
+                terms.numerators.mul_(float("nan"))
+            return terms
+
+    owner = new_owner()
+    work(owner, workload=Poisonous(batch_size=8))
+
+    for record in records(owner).values():
+        is_poisoned = record.searched["alpha_output"] == 4
+        assert record.state is (TrialState.FAILED if is_poisoned else TrialState.COMPLETE)
+        assert not is_poisoned or "not finite at step 0" in record.failure_reason
+
+
+def test_a_validation_that_raises_fails_its_trial_only(new_owner, work):
+    class Fragile(ToyWorkload):
+        def evaluate(self, model, split):
+            if float(model.classify.alpha_output) == 4:
+                raise ValueError("no such jet")
+            return super().evaluate(model, split)
+
+    owner = new_owner()
+    work(owner, workload=Fragile(batch_size=8))
+
+    states = {record.searched["alpha_output"] == 4: record for record in records(owner).values()}
+    assert states[False].state is TrialState.COMPLETE
+    assert states[True].failure.startswith("ValueError: no such jet\nTraceback")
+
+
+def test_an_error_in_the_shared_step_is_not_blamed_on_one_trial(new_owner, work):
+    class Broken(ToyWorkload):
+        def loss_terms(self, *_):
+            raise RuntimeError("the device is gone")
+
+    owner = new_owner()
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        work(owner, workload=Broken(batch_size=8))
+
+    assert {record.state for record in records(owner).values()} == {TrialState.RUNNING}
