@@ -1,7 +1,7 @@
 """A trial on disk: everything needed to go on with it, in one file that is either whole or not there.
 
-The file holds tensors, numbers and strings only, so ``torch.load(weights_only=True)`` reads it. Hyperparameters and rule
-table are inside: resume and inference need no other file.
+The file holds tensors, numbers and strings only, so ``torch.load(weights_only=True)`` reads it. Hyperparameters and
+rule table are inside: resume and inference need no other file.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ def record_transfer(outcome: TransferOutcome, study: StudyFolder) -> str:
             **{f"{outcome.split}/narrow_{name}": value for name, value in outcome.narrow.items()},
         }
     )
-    run.attach([folder.experiment, folder.plan, folder.gates, folder.result])
+    files = (folder.experiment, folder.plan, folder.gates, folder.result)
+    run.attach(file for file in files if file.exists())
     run.set_status("FINISHED")
     return uri
