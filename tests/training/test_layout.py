@@ -1,0 +1,54 @@
+import math
+
+import pytest
+import torch
+from toy_workload import ToyModel
+
+from raytag.mup.multipliers import rule_table
+from raytag.training.layout import ALIGNMENT_BYTES, Layout
+
+
+@pytest.fixture
+def table():
+    return rule_table(lambda width: ToyModel(width, 32, "mup"), 64, 32, "mup")
+
+
+def test_every_parameter_lies_in_the_segment_of_its_factors(table):
+    layout = Layout.of(table, torch.float32)
+
+    for rule in table:
+        offset = layout.offsets[rule.name]
+        (segment,) = [s for s in layout.segments if s.start <= offset < s.stop]
+        assert offset + math.prod(rule.shape) <= segment.stop
+        factors = segment.factors
+        assert (factors.lr, factors.wd, factors.eps, factors.norm) == (
+            rule.lr_factor,
+            rule.wd_factor,
+            rule.eps_factor,
+            rule.norm_factor,
+        )
+
+
+def test_segments_are_few_and_tile_the_row(table):
+    layout = Layout.of(table, torch.float32)
+
+    assert len(layout.segments) == 3
+    assert [s.start for s in layout.segments] == [0, *(s.stop for s in layout.segments[:-1])]
+    assert layout.segments[-1].stop == layout.size
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_parameters_start_on_cache_lines(table, dtype):
+    layout = Layout.of(table, dtype)
+
+    assert all(offset * dtype.itemsize % ALIGNMENT_BYTES == 0 for offset in (*layout.offsets.values(), layout.size))
+
+
+def test_packing_undoes_unpacking(table):
+    layout = Layout.of(table, torch.float32)
+    tensors = {rule.name: torch.randn(rule.shape) for rule in table}
+    row = torch.zeros(layout.size)
+
+    layout.pack(tensors, row)
+
+    assert all(torch.equal(value, tensors[name]) for name, value in layout.unpack(row).items())

@@ -1,0 +1,257 @@
+"""Independence is the law: what becomes of a trial depends on the trial alone."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.training import trial_group
+from raytag.training.executors import loop
+from raytag.training.trial import Trial
+
+NUM_STEPS = 50
+
+# Everything that may differ between neighbours does.
+TRIALS = [
+    Trial("a", 32, 1, Hyperparameters(lr=1e-2, weight_decay=0.1)),
+    Trial("b", 32, 2, Hyperparameters(lr=3e-2, beta1=0.8, beta2=0.95, clip_norm=0.3, warmup_fraction=0.3)),
+    Trial("c", 32, 3, Hyperparameters(lr=5e-3, dropout=0.2, init_scale=0.5, alpha_output=4.0, eps=1e-4)),
+    Trial("d", 32, 4, Hyperparameters(lr=2e-2, clip_norm=0.1, dropout=0.1, alpha_attention=3.0, label_smoothing=0.1)),
+]
+
+
+def is_same(left, right):
+    """Whether two row states hold the same bits."""
+    return left.step == right.step and all(
+        torch.equal(getattr(left, kind)[name], getattr(right, kind)[name])
+        for kind in ("parameters", "exp_avg", "exp_avg_sq")
+        for name in left.parameters
+    )
+
+
+def run(group, slots, num_steps=NUM_STEPS):
+    """Take steps; return each slot's losses."""
+    losses = {slot: [] for slot in slots}
+    for _ in range(num_steps):
+        for slot, result in group.step().items():
+            losses[slot].append(result.loss)
+    return losses
+
+
+@pytest.fixture(scope="module")
+def solo_runs():
+    return {}
+
+
+@pytest.fixture
+def solo(make_group, solo_runs):
+    """Losses and final state of a trial alone in a group of one."""
+
+    def train(trial, precision="float64"):
+        if (trial.name, precision) not in solo_runs:
+            group = make_group(trial.width, precision=precision)
+            group.start(0, trial)
+            solo_runs[trial.name, precision] = run(group, [0])[0], group.state(0)
+        return solo_runs[trial.name, precision]
+
+    return train
+
+
+@pytest.fixture(params=["float64", "float32"])
+def precision(request):
+    return request.param
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2)])
+def test_a_trial_in_a_group_equals_its_solo_run_bit_for_bit_in_any_slot(make_group, solo, precision, order):
+    group = make_group(slots=4, precision=precision)
+    for slot, index in enumerate(order):
+        group.start(slot, TRIALS[index])
+
+    losses = run(group, range(4))
+
+    for slot, index in enumerate(order):
+        solo_losses, solo_state = solo(TRIALS[index], precision=precision)
+        assert losses[slot] == solo_losses, TRIALS[index].name
+        assert is_same(group.state(slot), solo_state), TRIALS[index].name
+
+
+def test_the_four_trials_are_really_different(solo):
+    final = [solo(trial)[0][-1] for trial in TRIALS]
+
+    assert len({round(loss, 3) for loss in final}) == 4
+
+
+def test_a_shared_clip_would_be_noticed(make_group, solo, monkeypatch):
+    """What ``clip_grad_norm_`` over a stack of models does: the neighbours' gradients scale one's own."""
+    group = make_group(slots=4)
+    for slot, trial in enumerate(TRIALS):
+        group.start(slot, trial)
+
+    def clip_together(row, _, clip_norm):
+        together = math.sqrt(sum(float(trial_group.gradient_norm(r, group.layout)) ** 2 for r in group._rows))
+        if clip_norm is not None and together > clip_norm:
+            row.gradients.mul_(clip_norm / together)
+
+    monkeypatch.setattr(trial_group, "clip_gradients", clip_together)
+
+    assert run(group, range(4))[1] != solo(TRIALS[1])[0]
+
+
+def test_a_trial_that_diverges_stops_alone(make_group, solo):
+    group = make_group(slots=4)
+    hopeless = Trial("hopeless", 32, 7, Hyperparameters(lr=1e300))
+    for slot, trial in enumerate([*TRIALS[:3], hopeless]):
+        group.start(slot, trial)
+    losses, failures = {slot: [] for slot in range(4)}, []
+    for _ in range(NUM_STEPS):
+        for slot, result in group.step().items():
+            losses[slot].append(result.loss)
+            failures += [result.failure] if result.failure else []
+
+    (failure,) = failures
+    assert "not finite at step" in failure
+    assert "Lower lr (now 1e+300)" in failure
+    assert not group.is_running(3)
+    assert all(torch.isfinite(value).all() for value in group.state(3).parameters.values())
+    for slot in range(3):
+        assert losses[slot] == solo(TRIALS[slot])[0]
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_a_gradient_that_is_no_number_stops_its_row_and_leaves_the_others_bit_equal(make_group, solo, poison):
+    """The loss can be finite and a gradient not (√0, overflow): one poisoned element is enough."""
+    calls = []
+
+    def poisoned(workload, models, batches):
+        losses = loop(workload, models, batches)
+        calls.append(len(models))
+        if len(calls) == 10:
+            models[1].feed.weight.grad[3, 3] = poison
+        return losses
+
+    group = make_group(slots=3, executor=poisoned)
+    for slot in range(3):
+        group.start(slot, TRIALS[slot])
+    results = [group.step() for _ in range(NUM_STEPS)]
+
+    assert calls == [3] * 10 + [2] * 40
+    assert results[9][1].failure.startswith("gradient norm not finite at step 9 (loss ")
+    assert group.own_step(1) == 9
+    for slot in (0, 2):
+        assert is_same(group.state(slot), solo(TRIALS[slot])[1])
+
+
+def test_the_state_of_a_failed_row_is_that_of_its_last_good_step(make_group):
+    def breaks_at_ten(workload, models, batches):
+        losses = loop(workload, models, batches)
+        if group.own_step(0) == 10:
+            losses.totals[0] = math.nan
+        return losses
+
+    group = make_group(executor=breaks_at_ten)
+    group.start(0, TRIALS[0])
+    run(group, [0])
+    healthy = make_group()
+    healthy.start(0, TRIALS[0])
+    run(healthy, [0], 10)
+
+    assert is_same(group.state(0), healthy.state(0))
+
+
+def test_refilling_a_freed_slot_changes_nothing_for_anyone(make_group, solo):
+    """The newcomer starts at its own step 0, with its own batches, schedule and dropout masks."""
+    group = make_group(slots=3)
+    for slot in range(3):
+        group.start(slot, TRIALS[slot])
+    first = run(group, range(3), 20)
+    group.free(1)
+    assert group.free_slots == [1]
+    group.start(1, TRIALS[3])
+    second = run(group, range(3), 50)
+
+    for slot in (0, 2):
+        assert first[slot] + second[slot] == solo(TRIALS[slot])[0]
+    assert second[1] == solo(TRIALS[3])[0]
+
+
+def test_a_trial_resumes_from_its_state_bit_for_bit(make_group, solo, precision):
+    group = make_group(slots=2, precision=precision)
+    group.start(0, TRIALS[2])
+    before = run(group, [0], 23)[0]
+    state = group.state(0)
+    run(group, [0], 5)  # a state is a copy: what happens later does not change it
+
+    other = make_group(slots=4, precision=precision)
+    other.start(0, TRIALS[1])
+    other.start(3, state.trial, state)
+    after = run(other, [0, 3])[3]
+
+    losses, final = solo(TRIALS[2], precision=precision)
+    assert before + after == losses
+    assert is_same(other.state(3), final)
+
+
+def test_a_trial_takes_its_steps_and_no_more(make_group):
+    group = make_group(slots=2, num_steps=5)
+    group.start(0, TRIALS[0])
+    results = [group.step()[0] for _ in range(5)]
+
+    assert [result.step for result in results] == [1, 2, 3, 4, 5]
+    assert [result.is_finished for result in results] == [False] * 4 + [True]
+    assert group.step() == {}
+    assert group.trials == {0: TRIALS[0]}
+
+
+def test_evaluation_neither_trains_nor_drops(make_group):
+    group = make_group()
+    group.start(0, replace(TRIALS[2], hyperparameters=Hyperparameters(dropout=0.5)))
+    run(group, [0], 3)
+    before = group.state(0)
+
+    first, second = group.evaluate(0), group.evaluate(0)
+
+    assert first == second
+    assert {"loss", "objective", "objective_stderr"} <= first.keys()
+    assert is_same(before, group.state(0))
+    assert group.model(0).training
+
+
+def test_dropout_masks_are_keyed_by_the_trials_seed_and_step(make_group):
+    def seeds(trial_seed, slot):
+        group = make_group(slots=2)
+        drawn = []
+        group.model(slot).seed_dropout = drawn.append
+        group.start(slot, Trial("t", 32, trial_seed, Hyperparameters()))
+        run(group, [slot], 10)
+        return drawn
+
+    one, two = seeds(1, slot=0), seeds(2, slot=0)
+
+    assert one == seeds(1, slot=1)
+    assert len({*one, *two}) == 20
+
+
+def test_task_losses_are_named_and_unweighted(make_group):
+    group = make_group()
+    group.start(
+        0, Trial("t", 32, 1, Hyperparameters(loss_weight_jet_classification=2.0, loss_weight_track_origin=0.25))
+    )
+
+    result = group.step()[0]
+
+    assert result.loss == pytest.approx(2.0 * result.losses["classification"] + 0.25 * result.losses["regression"])
+    assert result.losses["classification"] == pytest.approx(math.log(3))  # readouts start at zero
+
+
+def test_gradients_stay_views_of_the_groups_storage(make_group):
+    group = make_group(slots=2)
+    group.start(1, TRIALS[0])
+    run(group, [1], 3)
+
+    row = group._rows[1]
+    for name, parameter in group.model(1).named_parameters():
+        assert parameter.data_ptr() == group.layout.view(row.parameters, name).data_ptr()
+        assert parameter.grad.data_ptr() == group.layout.view(row.gradients, name).data_ptr()
