@@ -21,11 +21,11 @@ def tabulate_best(records: Sequence[TrialRecord], num_per_width: int = 3) -> Tab
     """
     searched = list(dict.fromkeys(name for record in records for name in record.searched))
     table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
-    table.add_column("trial")
-    table.add_column("objective")
+    table.add_column("trial", no_wrap=True)
+    table.add_column("objective", no_wrap=True)
     table.add_column("")
     for name in searched:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=False)  # long names fold at their spaces
     for width in sorted({record.width for record in records}):
         ranked = best_trials(records, width)[:num_per_width]
         for record in ranked:

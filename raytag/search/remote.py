@@ -122,21 +122,15 @@ def train_worker(config: dict[str, int], job: Job, owner: RemoteOwner) -> None:
 
     name = _worker_name(config)
     owner.register(name)
-    num_ended = 0
-
-    def report_to_tune() -> None:
-        nonlocal num_ended
-        num_ended += 1
-        tune.report({"trials_ended": num_ended})
-
     try:
         workload = job.opener()(job.experiment, job.device)
-        Worker(name, owner, workload, job.experiment, job.folder, device=job.device, on_end=report_to_tune).work()
+        Worker(name, owner, workload, job.experiment, job.folder, device=job.device).work()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         owner.release(name, f"{reason}\n{traceback.format_exc()}")
         raise
     owner.release(name, "the worker is done")
+    tune.report({"is_done": True})  # Tune prints a line for a trial that never reports
 
 
 def run_workers(job: Job, owner: RemoteOwner, say: Callable[[str], None]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -62,8 +62,6 @@ class Worker:
         Hands out trials and hears what becomes of them.
     workload, experiment, folder, device
         What to train, how, and where the checkpoints lie.
-    on_end
-        Called whenever a trial has ended.
     """
 
     def __init__(
@@ -75,11 +73,9 @@ class Worker:
         folder: StudyFolder,
         *,
         device: torch.device,
-        on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._name, self._owner, self._workload = name, owner, workload
         self._experiment, self._folder, self._device = experiment, folder, device
-        self._on_end = on_end
         self._runs: dict[int, _Run] = {}  # slot → run
 
     def work(self) -> None:
@@ -129,7 +125,7 @@ class Worker:
             run.seconds = run.history[state.step][SECONDS]
             # The worker may have died between saving and reporting; a report that did arrive changes nothing.
             if not all(self._report(trial, step, metrics) for step, metrics in run.history.items()):
-                self._end(trial, state.step)
+                self._clean_up(trial, state.step)
                 return
         with self._blaming(trial):
             group.start(slot, trial, state)
@@ -148,7 +144,7 @@ class Worker:
         if not goes_on:
             group.free(slot)
             del self._runs[slot]
-            self._end(run.trial, result.step)
+            self._clean_up(run.trial, result.step)
 
     def _validate(self, group: TrialGroup, slot: int, step: int) -> bool:
         """Validate a trial, save it, report it; return whether it goes on."""
@@ -171,11 +167,10 @@ class Worker:
     def _report(self, trial: Trial, step: int, metrics: dict[str, float]) -> bool:
         return self._owner.report(self._name, trial.name, step, metrics)
 
-    def _end(self, trial: Trial, step: int) -> None:
-        """Note that a trial is over; the checkpoint of one that did not complete is of no more use."""
+    def _clean_up(self, trial: Trial, step: int) -> None:
+        """Remove the checkpoint of a trial that is over, unless it completed."""
         if step < self._experiment.training.num_steps:
             self._folder.checkpoint(trial.name).unlink(missing_ok=True)
-        self._on_end()
 
     @contextmanager
     def _blaming(self, trial: Trial) -> Iterator[None]:

@@ -1,0 +1,134 @@
+"""Whole searches of the toy workload on a local Ray. Signals and real commands are in tests/e2e."""
+
+import json
+import os
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import ray
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+from toy_workload import ToyWorkload, toy_experiment
+
+from raytag.errors import CheckError, StudyError
+from raytag.records import TrialState
+from raytag.search import driver
+from raytag.search.folder import StudyFolder, exclusive
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sqlalchemy.exc.SADeprecationWarning",  # mlflow's own queries
+    "ignore::FutureWarning",  # ray's announcements
+    "ignore::ResourceWarning",  # sockets and files that ray leaves to the garbage collector
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+NUM_TRIALS = 8
+
+
+def experiment_in(path, **sections):
+    experiment = toy_experiment(
+        training={"num_steps": 20, "evaluate_every": 5, "batch_size": 8},
+        search={"first_rung": 5, "trials_per_width": NUM_TRIALS // 2},
+        resources={"num_workers": 2, "slots": 2},
+        mlflow={"tracking_uri": f"sqlite:///{path}/mlflow.db"},
+        **sections,
+    )
+    return experiment.model_copy(update={"output": path / "runs"})
+
+
+def run(experiment, space):
+    out = StringIO()
+    return driver.search(experiment, space, Console(file=out), open_workload=ToyWorkload.open), out.getvalue()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers_find_the_toy():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+        yield
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return tmp_path_factory.mktemp("search")
+
+
+@pytest.fixture(scope="module")
+def toy_space():
+    from raytag.config.space import SearchSpace
+
+    return SearchSpace.model_validate(
+        {"lr": {"distribution": "log_uniform", "low": 1e-4, "high": 1e-1, "transfer": "yes"}}
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(path, toy_space):
+    """A finished search: its outcome and what it printed."""
+    return run(experiment_in(path), toy_space)
+
+
+def test_every_trial_is_finished(finished):
+    outcome, _ = finished
+
+    assert len(outcome.records) == NUM_TRIALS
+    assert outcome.num_unfinished == 0
+    assert {record.state for record in outcome.records} <= {TrialState.COMPLETE, TrialState.PRUNED}
+
+
+def test_the_gates_verdict_is_printed_and_kept(finished):
+    outcome, printed = finished
+
+    assert outcome.gates["passed"]
+    assert json.loads(outcome.folder.gates.read_text())["duplication"]["passed"]
+    for line in outcome.gates["lines"]:
+        assert line in printed
+
+
+def test_mlflow_holds_the_study_and_its_trials(finished):
+    outcome, _ = finished
+    client = MlflowClient(tracking_uri=outcome.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("raytag").experiment_id])
+    (study,) = [run for run in runs if run.data.tags["raytag.kind"] == "study"]
+
+    assert len(runs) == NUM_TRIALS + 1
+    assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
+    assert study.data.tags["mup.gates"] == "passed"
+    files = {entry.path for entry in client.list_artifacts(study.info.run_id)}
+    assert {"experiment.yaml", "gates.json", "loss_versus_lr.png", "provenance.json"} <= files
+
+
+def test_the_same_command_on_a_finished_study_starts_nothing(finished, path, toy_space, monkeypatch):
+    monkeypatch.setattr(ray, "init", lambda **_: pytest.fail("Ray was started"))
+    outcome, _ = run(experiment_in(path), toy_space)
+
+    assert outcome.records == finished[0].records
+
+
+def test_a_grown_study_trains_the_new_trials_only(finished, path, toy_space):
+    experiment = experiment_in(path)
+    grown = experiment.model_copy(
+        update={"search": experiment.search.model_copy(update={"trials_per_width": NUM_TRIALS // 2 + 1})}
+    )
+    outcome, printed = run(grown, toy_space)
+
+    assert len(outcome.records) == NUM_TRIALS + 2
+    assert [record for record in outcome.records if record.number < NUM_TRIALS // 2] == list(finished[0].records)
+    assert "passed before" in printed
+
+
+def test_a_failed_gate_stops_the_search(path, toy_space):
+    control = experiment_in(path, name="control", mup={"parametrisation": "standard"})
+
+    with pytest.raises(CheckError, match=r"mup\.skip_check=true"):
+        run(control, toy_space)
+    folder = StudyFolder(control.study_folder)
+    assert json.loads(folder.gates.read_text())["passed"] is False
+
+
+def test_a_second_search_of_the_same_study_is_refused(path, toy_space):
+    folder = StudyFolder(experiment_in(path).study_folder)
+
+    with exclusive(folder.lock, "held by the test"), pytest.raises(StudyError, match="another search of this study"):
+        run(experiment_in(path), toy_space)
