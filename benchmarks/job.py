@@ -1,0 +1,108 @@
+"""The job that both sides of the benchmark do: the trials of an experiment, fixed before either side starts.
+
+raytag draws its trials itself. Here they are drawn by the same study, and written down for the baseline together with
+the first weights, the muP factors and the order of the minibatches, so that the final losses can be compared trial by
+trial.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raytag.config.experiment import Experiment
+from raytag.config.space import LogUniform, SearchSpace
+from raytag.data.batches import BatchStream
+from raytag.mup.multipliers import RuleTable, initialise, rule_table
+from raytag.search.folder import StudyFolder
+from raytag.search.study import Study
+from raytag.tagging.workload import TaggingWorkload
+from raytag.training.trial import Trial
+
+__all__ = ["Job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """An experiment and its opened data."""
+
+    experiment: Experiment
+    space: SearchSpace
+    workload: TaggingWorkload
+
+    @classmethod
+    def open(cls, experiment: Experiment, space: SearchSpace) -> Job:
+        """Open the experiment's data."""
+        assert experiment.search.sampler == "random", "other samplers learn from the losses"
+        assert experiment.search.first_rung is None, "the baseline prunes nothing"
+        return cls(experiment, space, TaggingWorkload.open(experiment, torch.device("cpu")))
+
+    def trials(self) -> list[Trial]:
+        """Return the trials that a search of this experiment trains, the widest first, as raytag begins too."""
+        search = self.experiment.search
+        with TemporaryDirectory() as folder:
+            study = Study.open(StudyFolder(Path(folder)), self.experiment, self.space)
+            names = [study.ask(width) for width in reversed(search.widths) for _ in range(search.trials_per_width)]
+            return [study.trial(name) for name in names]
+
+    def write(self, folder: Path) -> None:
+        """Write what :mod:`benchmarks.plain` reads."""
+        training, trials = self.experiment.training, self.trials()
+        (folder / "weights").mkdir(parents=True)
+        for trial in trials:
+            torch.save(self._first_weights(trial), folder / "weights" / f"{trial.name}.pt")
+        stream = BatchStream(self.workload.table("train"), training.batch_size, training.data_seed)
+        np.save(folder / "order.npy", np.stack([stream.jets(step) for step in range(training.num_steps)]))
+        (folder / "job.json").write_text(json.dumps(self._description(trials), indent=1))
+
+    def _table(self, width: int) -> RuleTable:
+        """Return the muP factors of a width."""
+        mup = self.experiment.mup
+
+        def build(width: int) -> torch.nn.Module:
+            return self.workload.build_model(width, mup.base_width, mup.parametrisation)
+
+        return rule_table(build, width, mup.base_width, mup.parametrisation)
+
+    def _first_weights(self, trial: Trial) -> dict[str, Tensor]:
+        """Return the weights from which a trial starts."""
+        mup = self.experiment.mup
+        model = self.workload.build_model(trial.width, mup.base_width, mup.parametrisation)
+        initialise(model, self._table(trial.width), trial.seed, trial.hyperparameters.init_scale)
+        return {name: parameter.detach() for name, parameter in model.named_parameters()}
+
+    def _description(self, trials: list[Trial]) -> dict[str, Any]:
+        experiment = self.experiment
+        return {
+            "data": experiment.data.model_dump(mode="json"),
+            "model": {**experiment.model.model_dump(mode="json"), "base_width": experiment.mup.base_width},
+            "training": experiment.training.model_dump(mode="json"),
+            "space": {name: self._range(name) for name in self.space.root},
+            "trials": {
+                trial.name: {
+                    "width": trial.width,
+                    "hyperparameters": trial.hyperparameters.model_dump(mode="json"),
+                    "searched": {name: getattr(trial.hyperparameters, name) for name in self.space.root},
+                }
+                for trial in trials
+            },
+            "factors": {
+                width: {
+                    rule.name: {"lr": rule.lr_factor, "wd": rule.wd_factor, "eps": rule.eps_factor}
+                    for rule in self._table(width)
+                }
+                for width in experiment.search.widths
+            },
+        }
+
+    def _range(self, name: str) -> tuple[float, float]:
+        distribution = self.space.root[name]
+        assert isinstance(distribution, LogUniform), f"{name}: the baseline knows log_uniform only"
+        return distribution.low, distribution.high

@@ -1,0 +1,84 @@
+"""What padding alone costs: a training step of the packed and of the padded model, in one process, in turn.
+
+The making of the batch and the optimizer belong to a step. raytag's step is that of a group, divided by its trials,
+because they share batches. CPU time of the process is measured, so that other work on the machine matters little.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from benchmarks import plain
+from benchmarks.job import Job
+from benchmarks.padded import PaddedBatch
+from raytag.training.trial import Trial
+from raytag.training.trial_group import TrialGroup
+
+__all__ = ["StepTimes", "time_steps", "trim"]
+
+NUM_WARM_UP = 4
+NUM_TIMED = 30
+
+
+@dataclass(frozen=True)
+class StepTimes:
+    """Median CPU seconds of one trial's step at a width."""
+
+    width: int
+    packed: float
+    padded: float
+    trimmed: float  # padded to the longest jet of each batch, not to the file's 40 slots
+
+
+def time_steps(job: Job, folder: Path, width: int) -> StepTimes:
+    """Time the steps of a width; ``folder`` holds the written job."""
+    torch.set_num_threads(1)
+    trials = [trial for trial in job.trials() if trial.width == width]
+    description = plain.read_job(folder)
+    group = _group(job, width, trials)
+    steps: dict[str, tuple[Callable[[], object], int]] = {
+        "packed": (group.step, len(group.trials)),
+        "padded": (plain.Training(description, folder, trials[0].name).step, 1),
+        "trimmed": (_Trimmed(description, folder, trials[0].name).step, 1),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(NUM_WARM_UP + NUM_TIMED):
+        for name, (step, num_trials) in steps.items():
+            started = time.process_time()
+            step()
+            seconds[name].append((time.process_time() - started) / num_trials)
+    return StepTimes(width, **{name: median(values[NUM_WARM_UP:]) for name, values in seconds.items()})
+
+
+def trim(batch: PaddedBatch) -> PaddedBatch:
+    """Drop the slots behind the last track of the longest jet."""
+    length = int(batch.is_track.any(dim=0).nonzero().max()) + 1
+    by_slot = {name: tensor[:, :length] for name, tensor in vars(batch).items() if name != "jet_labels"}
+    return PaddedBatch(jet_labels=batch.jet_labels, **by_slot)
+
+
+class _Trimmed(plain.Training):
+    def batch(self) -> PaddedBatch:
+        return trim(super().batch())
+
+
+def _group(job: Job, width: int, trials: Sequence[Trial]) -> TrialGroup:
+    """Return a group with a trial in every slot."""
+    experiment = job.experiment
+    group = TrialGroup(
+        job.workload,
+        width,
+        experiment.resources.slots,
+        mup=experiment.mup,
+        training=experiment.training,
+        device=torch.device("cpu"),
+    )
+    for slot, trial in zip(group.free_slots, trials, strict=False):
+        group.start(slot, trial)
+    return group
