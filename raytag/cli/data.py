@@ -42,7 +42,7 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of everything (default 1)")
     parser.add_argument(
-        "--full", action="store_true", help="simulate multi-parton interactions, not an overlay (3 times slower)"
+        "--full", action="store_true", help="simulate multi-parton interactions, not an overlay (5 times slower)"
     )
     parser.add_argument("--workers", type=int, metavar="N", help="processes at work (default: one per core)")
     parser.set_defaults(run=run_simulate)
@@ -64,24 +64,24 @@ def _add_info(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def run_simulate(arguments: argparse.Namespace) -> None:
     """Make the data folder unless it is there."""
     from raytag.data.simulate.dataset import simulate
+    from raytag.data.simulate.writer import file_names
     from raytag.errors import RaytagError
 
     settings = Settings(arguments.process, arguments.jets, arguments.seed, is_full=arguments.full)
     if arguments.workers is not None and arguments.workers < 1:
         raise RaytagError(f"--workers {arguments.workers}: expected at least 1.")
     if simulate(arguments.out, settings, arguments.workers):
-        print(f"{arguments.out}: {', '.join(sorted(path.name for path in arguments.out.iterdir()))}")
+        print(f"{arguments.out}: {', '.join(file_names(settings.process))}")
     else:
         print(f"{arguments.out}: {settings.num_jets:,} {settings.process} jets are already there.")
 
 
 def run_info(arguments: argparse.Namespace) -> None:
     """Print the summary and write the picture."""
-    from raytag.data.picture import draw_file
+    from raytag.data.picture import draw_jets
     from raytag.data.summary import summarise
 
     picture = arguments.output or arguments.file.with_suffix(".png")
-    summary = summarise(arguments.file)
-    print(summary)
-    draw_file(arguments.file, picture)
-    print(f"picture: {picture}")
+    print(summarise(arguments.file))
+    draw_jets(arguments.file, picture)
+    print(f"\npicture: {picture}")

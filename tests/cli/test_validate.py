@@ -20,7 +20,7 @@ sampler   tpe after 3 random trials of each width, seed 1
 training  30 steps of 64 jets, one_cycle
 pruning   at 10 steps; one trial in 3 goes on
 inputs    2 jet and 19 track variables
-jets      {num_train} train, 200 val, 200 test
+jets      {num_train} train, 174 val, 467 test
 classes   bjets, cjets, ujets, taujets
 
 searched               values                      transfer
@@ -45,7 +45,7 @@ OVERRIDES = [
 def test_a_valid_experiment_is_summed_up(capsys):
     assert main(["validate", "experiments/smoke.yaml", *OVERRIDES]) == 0
 
-    assert capsys.readouterr() == (SUMMARY.format(root=ROOT, num_train="1,600"), "")
+    assert capsys.readouterr() == (SUMMARY.format(root=ROOT, num_train="1,359"), "")
 
 
 def test_a_limit_on_the_jets_is_shown(capsys):

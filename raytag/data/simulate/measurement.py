@@ -10,7 +10,7 @@ from raytag.data.simulate.clustering import Jets
 from raytag.data.simulate.helix import delta_phi, lifetime_signed
 from raytag.data.simulate.hits import HitPattern, draw_hits
 from raytag.data.simulate.resolution import VERTEX_SIGMA, Resolution, resolution, tailed_normal
-from raytag.data.simulate.tracks import ELECTRON, MUON, TruthTracks
+from raytag.data.simulate.tracks import ELECTRON, MAX_D0, MAX_Z0_SIN_THETA, MUON, TruthTracks
 from raytag.data.simulate.vertices import vertex_index
 
 __all__ = ["MIN_SILICON_HITS", "measure", "order_tracks"]
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 def measure(tracks: TruthTracks, jet: NDArray[np.intp], jets: Jets, rng: np.random.Generator) -> NDArray[np.void]:
     """Return one row of the track layout for each truth track; ``jet`` (sorted) is the row of its jet.
 
-    ``valid`` says whether the track has enough silicon hits.
+    ``valid`` says whether the measured track has enough silicon hits and small enough impact parameters.
     """
     hits = draw_hits(tracks, jet, rng)
     rows = np.zeros(len(tracks), dtype=TRACK_DTYPE)
@@ -33,7 +33,11 @@ def measure(tracks: TruthTracks, jet: NDArray[np.intp], jets: Jets, rng: np.rand
     rows["leptonID"] = _lepton_id(tracks, rng)
     rows[ORIGIN_LABEL] = tracks.origin
     rows[VERTEX_LABEL] = vertex_index(tracks, jet)
-    rows[VALID] = hits.pixel + hits.sct >= MIN_SILICON_HITS
+    rows[VALID] = (
+        (hits.pixel + hits.sct >= MIN_SILICON_HITS)
+        & (np.abs(rows["d0"]) < MAX_D0)
+        & (np.abs(rows["z0SinTheta"]) < MAX_Z0_SIN_THETA)
+    )
     return rows
 
 

@@ -24,6 +24,7 @@ class Report:
             TimeRemainingColumn(compact=True),
             console=self._console,
             disable=not self._is_live,
+            transient=True,
         )
         self._total = 1
         self._unit = ""

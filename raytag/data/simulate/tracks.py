@@ -108,7 +108,7 @@ def efficiency(tracks: TruthTracks) -> Floats:
 
 
 def is_selected(tracks: TruthTracks) -> NDArray[np.bool_]:
-    """Whether tracks pass the track selection of flavour tagging."""
+    """Whether true parameters pass the track selection; measured impact parameters have to pass it again."""
     return (
         (tracks.pt > MIN_PT)
         & (np.abs(tracks.eta) < MAX_ETA)

@@ -20,6 +20,9 @@ from raytag.errors import RaytagError
 
 __all__ = ["Workspace"]
 
+# The options that the user knows the settings by.
+OPTIONS = {"process": "--process", "num_jets": "--jets", "seed": "--seed", "is_full": "--full"}
+
 # Parts of one production must come from one set of generators.
 PACKAGES = ("raytag", "pythia8mc", "fastjet", "numpy")
 
@@ -119,7 +122,7 @@ def _recorded_settings(path: Path) -> dict[str, Any] | None:
 
 def _other_settings(path: Path, found: dict[str, Any], wanted: Settings) -> str:
     differences = [
-        f"{name} {found.get(name)} instead of {value}"
+        f"{OPTIONS.get(name, name)} {found.get(name)} instead of {value}"
         for name, value in wanted.to_dict().items()
         if found.get(name) != value
     ]

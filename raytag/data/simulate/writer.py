@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from raytag.data.moments import Moments
 from raytag.data.schema import (
     JET_DTYPE,
     JET_LABEL,
@@ -28,7 +29,6 @@ from raytag.data.schema import (
     Flavour,
     Origin,
 )
-from raytag.data.simulate.moments import Moments
 from raytag.data.simulate.packed import PackedJets
 from raytag.data.simulate.settings import Settings
 from raytag.data.simulate.splits import SPLITS, file_name, split_of
