@@ -39,7 +39,7 @@ class SearchProgress:
         self._started = time.monotonic()
         self._share_at_start: float | None = None
         self._last_line = 0.0
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+        self._live = Live(console=console, get_renderable=self.table, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> SearchProgress:
         if self._console.is_terminal:
@@ -66,7 +66,8 @@ class SearchProgress:
         bests = [f"w{width} {_best(self._of(width))[0]}" for width in widths if best_trials(self._of(width), width)]
         return "  ".join([f"{self._num_finished()}/{self._num_trials()} trials", *bests, self._remaining()])
 
-    def _render(self) -> Group:
+    def table(self) -> Group:
+        """Return the state of the search width by width, with a bar over all of it."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("width", justify="right")
         for name in ("running", "complete", "pruned", "failed", "left"):

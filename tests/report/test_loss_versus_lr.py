@@ -1,0 +1,57 @@
+import matplotlib.figure
+import numpy as np
+import pytest
+
+from raytag.records import TrialState
+from raytag.report.loss_versus_lr import draw_loss_versus_lr
+
+
+@pytest.fixture
+def draw(tmp_path, monkeypatch):
+    """Draw the picture and return its panels."""
+    figures = []
+    original = matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(
+        matplotlib.figure.Figure, "savefig", lambda self, path: (figures.append(self), original(self, path))
+    )
+
+    def draw_(records):
+        draw_loss_versus_lr(records, tmp_path / "picture.png", "title")
+        assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+        return [panel for panel in figures[-1].axes if panel.get_visible()]
+
+    return draw_
+
+
+def points(panel):
+    """All points of a panel by marker colours: (filled, x, y)."""
+    found = []
+    for collection in panel.collections:
+        filled = collection.get_facecolors().size > 0
+        found += [(filled, *map(float, point)) for point in np.asarray(collection.get_offsets())]
+    return found
+
+
+def test_each_width_has_a_panel_with_the_same_axes(draw, make_record):
+    panels = draw([make_record(width, 0, 1 / width) for width in (32, 64, 128)])
+
+    assert [panel.get_title(loc="left") for panel in panels] == ["width 32", "width 64", "width 128"]
+    assert len({panel.get_xlim() for panel in panels}) == len({panel.get_ylim() for panel in panels}) == 1
+
+
+def test_the_axis_is_the_logarithm_of_the_rate_and_pruned_trials_are_hollow(draw, make_record):
+    complete = [make_record(32, 0, 0.5, lr=2**-6), make_record(32, 1, 0.6, lr=2**-7)]
+    (panel,) = draw([*complete, make_record(32, 2, 0.55, lr=2**-9, state=TrialState.PRUNED)])
+
+    assert {(True, -6, 0.5), (True, -7, 0.6), (False, -9, 0.55)} <= set(points(panel))
+
+
+def test_a_diverged_trial_does_not_squeeze_the_others(draw, make_record):
+    (panel,) = draw([make_record(32, number, 0.5 + 0.01 * number) for number in range(8)] + [make_record(32, 9, 1e6)])
+
+    assert panel.get_ylim()[1] < 1
+
+
+@pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.RUNNING])
+def test_a_study_without_a_completed_trial_can_be_drawn(draw, make_record, state):
+    draw([make_record(32, 0, None, state=state)])

@@ -1,0 +1,47 @@
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.records import TrialRecord, TrialState
+from raytag.search.progress import SearchProgress
+
+
+def record(width, number, state, step=40):
+    history = {step: {"val/objective": 0.5, "val/objective_stderr": 0.01}}
+    searched = {"lr": 0.01}
+    return TrialRecord(
+        f"w{width}-{number:04d}", width, number, 1, state, searched, Hyperparameters(**searched), history
+    )
+
+
+@pytest.fixture
+def records():
+    return [
+        record(32, 0, TrialState.COMPLETE),
+        record(32, 1, TrialState.PRUNED, step=10),
+        record(64, 0, TrialState.RUNNING, step=20),
+    ]
+
+
+def test_a_terminal_shows_a_table_by_width(records, make_experiment):
+    progress = SearchProgress(Console(file=StringIO()), make_experiment())
+    progress.update(records, workers=2)
+    screen = Console(file=StringIO(), width=100)
+    screen.print(progress.table())
+    header, narrow, wide, bar = (line.split() for line in screen.file.getvalue().splitlines())
+
+    assert header[:6] == ["width", "running", "complete", "pruned", "failed", "left"]
+    assert narrow == ["32", "0", "1", "1", "0", "4", "0.5000", "±", "0.0100", "1.00e-02"]
+    assert wide == ["64", "1", "0", "0", "0", "5"]
+    assert bar[1:3] == ["2/12", "trials"]
+    assert bar[-2:] == ["2", "workers"]
+
+
+def test_elsewhere_a_line_tells_what_is_done(records, make_experiment):
+    out = StringIO()
+    with SearchProgress(Console(file=out), make_experiment()) as progress:
+        progress.update(records, workers=2)
+
+    assert out.getvalue().startswith("2/12 trials  w32 0.5000 ± 0.0100")
