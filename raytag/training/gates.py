@@ -11,6 +11,7 @@ chosen so that a wrong factor shows.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -42,6 +43,8 @@ PERTURBATION = 0.05
 
 # Width / base width → seeds. Narrow models scatter more and cost less.
 NUM_SEEDS = {1: 8, 2: 8, 4: 4, 8: 4}
+# Wider models would cost minutes and tell the same; two octaves are always spanned.
+MAX_WIDTH = 256
 # Measured with GN2 of 2 and 4 layers and base width 32: below .22 under muP, above .8 under the standard one.
 MAX_SLOPE = 0.3
 COORDINATE_SETTINGS = {"lr": 5e-3, "weight_decay": 0.0, "clip_norm": None, "dropout": 0.0}
@@ -134,17 +137,18 @@ def _widen_state(state: RowState, narrow: TrialGroup, wide: TrialGroup) -> RowSt
 
 
 def _losses(group: TrialGroup, state: RowState) -> list[float]:
-    """Train from a state and return the loss before each step."""
+    """Train from a state and return the loss before each step; NaN once the training has broken."""
     group.start(0, state.trial, state)
-    losses = [group.step()[0].loss for _ in range(NUM_STEPS)]
+    results = [group.step().get(0) for _ in range(NUM_STEPS)]
     group.free(0)
-    return losses
+    return [math.nan if result is None else result.loss for result in results]
 
 
 def _coordinates(bench: _Bench) -> CoordinatesVerdict:
     """Train fresh models of several widths and compare the sizes of their activations."""
-    widths = [multiplier * bench.experiment.mup.base_width for multiplier in NUM_SEEDS]
-    by_width = [_sizes(bench, *structure) for structure in zip(widths, NUM_SEEDS.values(), strict=True)]
+    base_width = bench.experiment.mup.base_width
+    seeds = {m * base_width: count for m, count in NUM_SEEDS.items() if m <= 4 or m * base_width <= MAX_WIDTH}
+    widths, by_width = list(seeds), [_sizes(bench, width, count) for width, count in seeds.items()]
     initial, change = {}, {}
     for module in by_width[0]:
         initial[module] = width_slope(widths, [sizes[module][:, :1] for sizes in by_width])
@@ -159,7 +163,8 @@ def _known(slopes: Mapping[str, float | None]) -> dict[str, float]:
 def _sizes(bench: _Bench, width: int, num_seeds: int) -> dict[str, Tensor]:
     """Train a model per seed; return the size of each module's output on a fixed batch, shape (S, 1 + T).
 
-    A size is a root mean square: first of the output itself, then of its change since the start, after each of T steps.
+    A size is a root mean square: first of the output itself, then of its change since the start, after each of T steps;
+    NaN once the training has broken.
     """
     group = bench.group(width, slots=num_seeds)
     for slot in range(num_seeds):
@@ -169,8 +174,9 @@ def _sizes(bench: _Bench, width: int, num_seeds: int) -> dict[str, Tensor]:
     for _ in range(NUM_STEPS):
         group.step()
         for slot in range(num_seeds):
+            is_broken = group.failure(slot) is not None
             for module, output in _outputs(bench.workload, group.model(slot)).items():
-                sizes[module][slot].append(_rms(output - first[slot][module]))
+                sizes[module][slot].append(math.nan if is_broken else _rms(output - first[slot][module]))
     return {module: torch.tensor(size, dtype=torch.float64) for module, size in sizes.items()}
 
 

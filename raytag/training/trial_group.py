@@ -69,6 +69,8 @@ class TrialGroup:
         Where storage and models live.
     executor
         Runs the rows forward and backward.
+    dropout_stream
+        Keeps the dropout masks of processes apart that train one model together: each takes a number of its own.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class TrialGroup:
         training: TrainingConfig,
         device: torch.device,
         executor: Executor = loop,
+        dropout_stream: int = 0,
     ) -> None:
         def build(width: int) -> TrialModel:
             return workload.build_model(width, mup.base_width, mup.parametrisation)
@@ -92,6 +95,7 @@ class TrialGroup:
         dtype: torch.dtype = getattr(torch, training.precision)
         self.layout = Layout.of(self.table, dtype)
         self._executor = executor
+        self._dropout_stream = dropout_stream
         self._occupants: dict[int, _Occupant] = {}
         self._rows = _allocate(slots, self.layout, dtype, device)
         self._models = [_adopt(build(width).to(device, dtype), row, self.layout) for row in self._rows]
@@ -113,6 +117,10 @@ class TrialGroup:
     def model(self, slot: int) -> TrialModel:
         """Return a slot's model; its parameters are views of the group's storage."""
         return self._models[slot]
+
+    def failure(self, slot: int) -> str | None:
+        """Return why a slot's trial cannot go on, or None."""
+        return self._occupants[slot].failure
 
     def is_running(self, slot: int) -> bool:
         """Whether the next :meth:`step` trains this slot: it is occupied, has steps left and has not failed."""
@@ -174,9 +182,14 @@ class TrialGroup:
         for slot in slots:
             occupant = self._occupants[slot]
             self._rows[slot].gradients.zero_()
-            self._models[slot].seed_dropout(_dropout_seed(occupant.trial.seed, occupant.step))
+            self._models[slot].seed_dropout(self._dropout_seed(occupant))
         models = [self._models[slot] for slot in slots]
         return self._executor(self.workload, models, [self.workload.train_batch(self.own_step(s)) for s in slots])
+
+    def _dropout_seed(self, occupant: _Occupant) -> int:
+        """Mix a trial's seed, its own step and the stream into the seed of that step's dropout masks."""
+        entropy = (occupant.trial.seed, occupant.step, self._dropout_stream)
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def _conclude(self, slot: int, loss: float, norm: float, *task_losses: float) -> StepResult:
         """Update a slot's parameters, or stop its trial if the loss or a gradient is not a number."""
@@ -215,11 +228,6 @@ def _adopt(model: TrialModel, row: Row, layout: Layout) -> TrialModel:
         parameter.data = layout.view(row.parameters, name)
         parameter.grad = layout.view(row.gradients, name)
     return model.train()
-
-
-def _dropout_seed(trial_seed: int, step: int) -> int:
-    """Mix a trial's seed and its own step into the seed of that step's dropout masks."""
-    return int(np.random.SeedSequence((trial_seed, step)).generate_state(1)[0])
 
 
 def _failure(occupant: _Occupant, loss: float, norm: float, losses: Mapping[str, float]) -> str:

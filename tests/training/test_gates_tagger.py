@@ -1,0 +1,81 @@
+"""The gates on the real tagger and real jets."""
+
+from dataclasses import replace
+
+import pytest
+
+from raytag.config.experiment import DataConfig, Experiment, MupConfig, SearchConfig, TaggerConfig, TrainingConfig
+from raytag.tagging.workload import TaggingWorkload
+from raytag.training import gates, trial_group
+
+
+@pytest.fixture
+def experiment(jets, tmp_path_factory):
+    """GN2 with one layer; sizes are otherwise those of the smoke search."""
+
+    def make(**sections):
+        return Experiment(
+            name="gates",
+            data=DataConfig(
+                train=jets / "pp_output_train.h5",
+                val=jets / "pp_output_val.h5",
+                norm_dict=jets / "norm_dict.yaml",
+                class_dict=jets / "class_dict.yaml",
+                cache=tmp_path_factory.getbasetemp() / "gate-cache",
+            ),
+            model=TaggerConfig(num_layers=1),
+            training=TrainingConfig(num_steps=30, batch_size=64, evaluate_every=10),
+            search=SearchConfig(space="space.yaml"),
+            **sections,
+        )
+
+    return make
+
+
+def duplication(experiment):
+    return gates._duplication(gates._Bench.open(TaggingWorkload.open, experiment))
+
+
+def test_the_mup_tagger_passes_both_gates(experiment):
+    report = gates.run_gates(TaggingWorkload.open, experiment())
+
+    assert report.passed, "\n".join(report.lines())
+    assert report.duplication.largest < 1e-13
+
+
+def test_the_standard_tagger_fails_both_gates(experiment):
+    report = gates.run_gates(TaggingWorkload.open, experiment(mup=MupConfig(parametrisation="standard")))
+
+    assert report.duplication.largest > 1e-3
+    assert report.coordinates.slopes.steepest > 2 * report.coordinates.limit
+
+
+@pytest.mark.parametrize("name", ["lr_factor", "wd_factor", "eps_factor", "norm_factor"])
+def test_the_taggers_duplication_sees_a_factor_that_is_left_out(experiment, monkeypatch, name):
+    correct = trial_group.rule_table
+
+    def broken(*arguments):
+        table = correct(*arguments)
+        return replace(table, rules=tuple(replace(rule, **{name: 1.0}) for rule in table))
+
+    monkeypatch.setattr(trial_group, "rule_table", broken)
+
+    assert duplication(experiment()).largest > 1000 * gates.MAX_DEVIATION
+
+
+@pytest.mark.parametrize("broken", ["attention", "readouts"])
+def test_the_taggers_duplication_sees_a_wrong_multiplier(experiment, monkeypatch, broken):
+    build = TaggingWorkload.build_model
+
+    def break_it(workload, width, *arguments):
+        model = build(workload, width, *arguments)
+        if broken == "attention":
+            for layer in model.encoder.layers:
+                layer.attention.logits.scale = (width // layer.attention.num_heads) ** -0.5
+        else:
+            model.jet_classification.tail.readout.width_multiplier = 1.0
+        return model
+
+    monkeypatch.setattr(TaggingWorkload, "build_model", break_it)
+
+    assert duplication(experiment()).largest > 1000 * gates.MAX_DEVIATION
