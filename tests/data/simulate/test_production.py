@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -75,18 +76,30 @@ def test_two_workers_make_the_same_bytes_as_one(production, tmp_path):
     assert_same_bytes(production, tmp_path / "two")
 
 
-def test_a_killed_production_goes_on_to_the_same_bytes(production, tmp_path):
+@pytest.fixture
+def submitted(monkeypatch):
+    """Record the arguments of all work given to worker processes."""
+    calls = []
+    submit = ProcessPoolExecutor.submit
+
+    def recording(self, function, *arguments):
+        calls.append(arguments)
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", recording)
+    return calls
+
+
+def test_a_killed_production_goes_on_to_the_same_bytes(production, tmp_path, submitted):
     folder = tmp_path / "killed"
     assert interrupted(folder, signal.SIGKILL, tmp_path / "script.py").returncode == -signal.SIGKILL
-    first_chunk = folder / ".parts" / "chunk-000000.npz"
-    made_at = first_chunk.stat().st_mtime_ns
-    kept = tmp_path / "kept"
-    kept.hardlink_to(first_chunk)
+    finished = set((folder / ".parts").glob("*.npz"))
 
     simulate(folder, SETTINGS, num_workers=1)
 
-    assert kept.stat().st_mtime_ns == made_at
-    assert kept.stat().st_nlink == 1  # never written again, gone with the other parts
+    assert finished
+    assert submitted
+    assert finished.isdisjoint(argument for call in submitted for argument in call if isinstance(argument, Path))
     assert_same_bytes(production, folder)
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
 
@@ -126,6 +139,14 @@ def test_splits_follow_the_event_number_and_share_no_event(production):
     assert set(numbers[0] % 10) <= set(range(8))
     assert set(numbers[1] % 10) == {8}
     assert set(numbers[2] % 10) == {9}
+
+
+def test_event_numbers_go_on_from_chunk_to_chunk(production):
+    numbers = np.concatenate([read(production, name)[0]["eventNumber"] for name in FILES[:3]])
+    chunks = np.unique(numbers // SETTINGS.events_per_chunk)
+
+    assert len(chunks) > 2
+    assert chunks.tolist() == list(range(len(chunks)))
 
 
 def test_files_have_the_gn2_layout(production):
