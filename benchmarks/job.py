@@ -74,7 +74,8 @@ class Job:
     def _first_weights(self, trial: Trial) -> dict[str, Tensor]:
         """Return the weights from which a trial starts."""
         mup = self.experiment.mup
-        model = self.workload.build_model(trial.width, mup.base_width, mup.parametrisation)
+        dtype: torch.dtype = getattr(torch, self.experiment.training.precision)
+        model = self.workload.build_model(trial.width, mup.base_width, mup.parametrisation).to(dtype)
         initialise(model, self._table(trial.width), trial.seed, trial.hyperparameters.init_scale)
         return {name: parameter.detach() for name, parameter in model.named_parameters()}
 

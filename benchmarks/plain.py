@@ -61,15 +61,11 @@ def main(folder: Path) -> None:
         run_config=tune.RunConfig(name="plain", storage_path=str(folder / "ray_results")),
     )
     results = tuner.fit()
-    (folder / "results.json").write_text(
-        json.dumps(
-            {
-                result.config["trial"]: {key: result.metrics[key] for key in ("objective", "seconds")}
-                for result in results
-                if result.config is not None and result.metrics is not None
-            }
-        )
-    )
+    finals = {}
+    for index in range(len(results)):
+        metrics = results[index].metrics or {}
+        finals[metrics["config"]["trial"]] = {key: metrics[key] for key in ("objective", "seconds")}
+    (folder / "results.json").write_text(json.dumps(finals))
 
 
 def train(config: dict[str, Any], folder: Path) -> None:
