@@ -17,10 +17,10 @@ from torch.nn import functional
 
 from raytag.config.experiment import Experiment, Parametrisation
 from raytag.config.hyperparameters import Hyperparameters
+from raytag.data.schema import Split
 from raytag.mup.layers import HiddenLinear, InputLinear, PackedQKVLinear, ReadoutLinear
 from raytag.mup.roles import Declaration, Role, declare
-from raytag.training.workload import LossTerms, TrialModel, Workload
-from raytag.data.schema import Split
+from raytag.training.workload import WHOLE, LossTerms, Shard, TrialModel, Workload
 
 NUM_TOKENS, NUM_FEATURES, NUM_CLASSES, NUM_HEADS = 3, 5, 3, 2
 NUM_TRAIN, NUM_VAL = 2048, 512
@@ -98,17 +98,20 @@ class ToyWorkload(Workload[ToyBatch]):
 
     task_names = ("classification", "regression")
 
-    def __init__(self, batch_size: int = 32, dtype: torch.dtype = torch.float32, data_seed: int = 0) -> None:
+    def __init__(
+        self, batch_size: int = 32, dtype: torch.dtype = torch.float32, data_seed: int = 0, shard: Shard = WHOLE
+    ) -> None:
         self.batch_size = batch_size
+        self.shard = shard
         self.data_seed = data_seed
         self.events = {split: _events(count, split, dtype) for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL))}
         self._recent: dict[int, ToyBatch] = {}
 
     @classmethod
-    def open(cls, experiment: Experiment, device: torch.device) -> ToyWorkload:
+    def open(cls, experiment: Experiment, device: torch.device, shard: Shard = WHOLE) -> ToyWorkload:
         assert device.type == "cpu"
         training = experiment.training
-        return cls(training.batch_size, getattr(torch, training.precision), training.data_seed)
+        return cls(training.batch_size, getattr(torch, training.precision), training.data_seed, shard)
 
     def build_model(self, width: int, base_width: int, parametrisation: Parametrisation) -> ToyModel:
         return ToyModel(width, base_width, parametrisation)
@@ -117,7 +120,7 @@ class ToyWorkload(Workload[ToyBatch]):
         if step not in self._recent:
             generator = torch.Generator().manual_seed(1_000_003 * self.data_seed + step)
             rows = torch.randint(0, NUM_TRAIN, (self.batch_size,), generator=generator)
-            self._recent[step] = _select(self.events["train"], rows)
+            self._recent[step] = _select(self.events["train"], rows[self.shard.rank :: self.shard.world_size])
         return self._recent[step]
 
     def loss_terms(self, model: TrialModel, batch: ToyBatch) -> LossTerms:
@@ -143,6 +146,12 @@ class ToyWorkload(Workload[ToyBatch]):
             "objective_stderr": float(per_event.std() / math.sqrt(len(per_event))),
             "accuracy": float((scores.argmax(1) == batch.labels).double().mean()),
         }
+
+    @torch.no_grad()
+    def objective_terms(self, model: TrialModel, split: Split) -> tuple[Tensor, Tensor]:
+        batch = self.events[split]
+        losses = functional.cross_entropy(model(batch.features)[0], batch.labels, reduction="none").double()
+        return losses, torch.ones_like(losses)
 
     def batches(self, split: Split) -> Iterator[ToyBatch]:
         batch = self.events[split]

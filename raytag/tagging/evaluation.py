@@ -16,7 +16,7 @@ from raytag.tagging.metrics import flavour_metrics, weighted_mean
 from raytag.tagging.packing import JetBatch
 from raytag.tagging.tagger import GN2
 
-__all__ = ["ClassWeights", "evaluate"]
+__all__ = ["ClassWeights", "evaluate", "jet_losses"]
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,13 @@ def evaluate(
     """
     probabilities, labels, cross_entropy = [], [], []
     sums: Counter[str] = Counter()
-    no_smoothing = torch.zeros_like(model.label_smoothing)
     with _evaluating(model):
         for batch in batches:
             logits = model(batch)
             jet_logits = logits["jet_classification"]
             probabilities.append(jet_logits.double().softmax(-1).cpu())
             labels.append(batch.jet_labels.cpu())
-            unweighted = torch.ones_like(class_weights.jets)
-            cross_entropy.append(cross_entropies(jet_logits, batch.jet_labels, unweighted, no_smoothing).double().cpu())
+            cross_entropy.append(_jet_cross_entropies(jet_logits, batch))
             if "track_origin" in logits:
                 sums.update(_origin_sums(logits["track_origin"], batch, class_weights.origins))
             if "vertexing" in logits:
@@ -66,6 +64,22 @@ def evaluate(
         **flavour_metrics(torch.cat(probabilities).numpy(), jet_labels.numpy(), class_names),
         **_auxiliary_metrics(sums),
     }
+
+
+def jet_losses(model: GN2, batches: Iterable[JetBatch], class_weights: ClassWeights) -> tuple[Tensor, Tensor]:
+    """Return each jet's cross entropy and the weight of its class, both (J,); their weighted mean is the objective."""
+    cross_entropy, labels = [], []
+    with _evaluating(model):
+        for batch in batches:
+            cross_entropy.append(_jet_cross_entropies(model(batch)["jet_classification"], batch))
+            labels.append(batch.jet_labels.cpu())
+    return torch.cat(cross_entropy), class_weights.jets.double().cpu()[torch.cat(labels)]
+
+
+def _jet_cross_entropies(logits: Tensor, batch: JetBatch) -> Tensor:
+    """Return each jet's cross entropy before class weights, without label smoothing."""
+    unweighted = logits.new_ones(logits.shape[-1])
+    return cross_entropies(logits, batch.jet_labels, unweighted, logits.new_zeros(())).double().cpu()
 
 
 @contextmanager

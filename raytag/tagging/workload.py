@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from raytag.config.experiment import Experiment, Parametrisation
 from raytag.data.batches import BatchStream, sequential
 from raytag.data.cache import JetTable, open_split
 from raytag.data.scaling import class_weights
 from raytag.data.schema import JET_LABEL, JETS, ORIGIN_LABEL, TRACKS, Origin, Split
-from raytag.tagging.evaluation import ClassWeights, evaluate
+from raytag.tagging.evaluation import ClassWeights, evaluate, jet_losses
 from raytag.tagging.losses import classification_terms, vertexing_terms
 from raytag.tagging.packing import JetBatch, pack
 from raytag.tagging.tagger import GN2
@@ -107,6 +108,11 @@ class TaggingWorkload(Workload[JetBatch]):
         """Return the metrics of a split (see :func:`raytag.tagging.evaluation.evaluate`)."""
         assert isinstance(model, GN2)
         return evaluate(model, self.batches(split), self._class_weights, self.table(split).class_names)
+
+    def objective_terms(self, model: TrialModel, split: Split) -> tuple[Tensor, Tensor]:
+        """Return the jet classification loss of each jet of a split, and the weight of its class."""
+        assert isinstance(model, GN2)
+        return jet_losses(model, self.batches(split), self._class_weights)
 
     def batches(self, split: Split) -> Iterator[JetBatch]:
         """Walk once through a split in file order."""

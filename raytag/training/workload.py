@@ -110,5 +110,13 @@ class Workload(ABC, Generic[Batch]):
         """
 
     @abstractmethod
+    def objective_terms(self, model: TrialModel, split: Split) -> tuple[Tensor, Tensor]:
+        """Return the objective's loss of each event of a split, in file order, and each event's weight.
+
+        Two float64 tensors of shape (J,) on the CPU; the weighted mean is the objective. The weights do not depend on
+        the model, so two models can be compared event by event.
+        """
+
+    @abstractmethod
     def batches(self, split: Split) -> Iterator[Batch]:
         """Walk once through a split in file order."""

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from raytag.config.experiment import DataConfig, Experiment, SearchConfig, TaggerConfig, TrainingConfig
 from raytag.config.hyperparameters import Hyperparameters
@@ -111,16 +112,27 @@ def test_losses_of_the_split_are_those_of_training_without_smoothing(workload, m
     assert model.training
 
 
-def test_objective_and_its_error_weigh_the_jets_by_class(workload, model, monkeypatch):
+def test_objective_and_its_error_weigh_the_jets_by_class(workload, model, jets, monkeypatch):
     monkeypatch.setattr("raytag.tagging.workload.EVALUATION_BATCH_SIZE", 10_000)
     (batch,) = workload.batches("val")
-    weights = np.array([1.0, 1.0, 1.0, 7.572663647591601])[batch.jet_labels.numpy()]
+    class_dict = yaml.safe_load((jets / "class_dict.yaml").read_text())
+    weights = np.array(class_dict["jets"]["flavour_label"])[batch.jet_labels.numpy()]
     logits = model.eval()(batch)["jet_classification"].detach()
     losses = torch.nn.functional.cross_entropy(logits, batch.jet_labels, reduction="none").numpy()
 
     metrics = workload.evaluate(model, "val")
 
     assert (metrics["objective"], metrics["objective_stderr"]) == pytest.approx(weighted_mean(losses, weights))
+
+
+def test_objective_is_the_weighted_mean_of_its_terms(workload, model):
+    model.set_hyperparameters(Hyperparameters(label_smoothing=0.3, dropout=0.5))
+
+    losses, weights = workload.objective_terms(model.train(), "val")
+
+    assert len(losses) == len(workload.table("val"))
+    assert (losses * weights).sum() / weights.sum() == pytest.approx(workload.evaluate(model, "val")["objective"])
+    assert model.training
 
 
 def test_perfect_and_wrong_auxiliary_predictions(workload, model, monkeypatch):
