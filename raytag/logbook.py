@@ -7,6 +7,7 @@ Only one process writes at a time: MLflow's sqlite store loses writes otherwise.
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import shlex
@@ -72,7 +73,8 @@ class Logbook:
             run.tag(tags)
             return run
         nested = {"mlflow.parentRunId": parent.run_id} if parent else {}
-        created = self._client.create_run(self._experiment_id, run_name=name, tags={KEY: key, **nested, **tags})
+        tags = {KEY: key, "mlflow.user": getpass.getuser(), **nested, **tags}
+        created = self._client.create_run(self._experiment_id, run_name=name, tags=tags)
         return Run(self._client, created)
 
     def nested_runs(self, parent: Run) -> dict[str, Run]:

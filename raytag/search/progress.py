@@ -37,7 +37,7 @@ class SearchProgress:
         self._records: dict[str, TrialRecord] = {}
         self._workers = 0
         self._started = time.monotonic()
-        self._share_at_start: float | None = None
+        self._first_worker: tuple[float, float] | None = None  # when it came, and the share done by then
         self._last_line = 0.0
         self._live = Live(console=console, get_renderable=self.table, refresh_per_second=4, transient=True)
 
@@ -53,9 +53,9 @@ class SearchProgress:
         """Take in changed records."""
         self._records.update({record.name: record for record in records})
         self._workers = workers
-        if self._share_at_start is None:
-            self._share_at_start = self._share_done()
         now = time.monotonic()
+        if workers and self._first_worker is None:
+            self._first_worker = now, self._share_done()
         if not self._console.is_terminal and now - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = now
             self._console.print(self.line(), highlight=False, soft_wrap=True)
@@ -102,12 +102,17 @@ class SearchProgress:
         return done / (search.trials_per_width * sum(search.widths))
 
     def _remaining(self) -> str:
-        """Return the time left, judged by the pace since this run began."""
-        share, begun = self._share_done(), self._share_at_start or 0.0
-        elapsed = time.monotonic() - self._started
-        if share <= begun:
-            return f"{_clock(elapsed)} elapsed"
-        return f"{_clock(elapsed)} elapsed, about {_clock(elapsed * (1 - share) / (share - begun))} left"
+        """Return the time left, judged by the pace since the first worker came."""
+        now = time.monotonic()
+        elapsed = f"{_clock(now - self._started)} elapsed"
+        if self._first_worker is None:
+            return f"{elapsed}, workers are starting"
+        begun_at, begun_share = self._first_worker
+        share = self._share_done()
+        if share <= begun_share:
+            return elapsed
+        left = (now - begun_at) * (1 - share) / (share - begun_share)
+        return f"{elapsed}, about {_clock(left)} left"
 
 
 def _best(records: list[TrialRecord]) -> tuple[str, str]:

@@ -43,7 +43,7 @@ def test_start_up_trials_are_paired_across_widths(open_study):
 
     assert searched(study, 32) == searched(study, 64)
     assert searched(study, 32)[0] != searched(study, 32)[1]
-    assert study.record("w32-0001").seed == study.record("w64-0001").seed
+    assert study.record("w32-0001").seed == study.record("w64-0001").seed != study.record("w32-0000").seed
 
 
 def test_a_reopened_study_suggests_what_an_uninterrupted_one_does(open_study):
