@@ -110,7 +110,7 @@ class Run:
         self.run_id: str = run.info.run_id
         self.status: str = run.info.status
         self._started_ms: int = run.info.start_time
-        self._params = dict(run.data.params)
+        self._params, self._metrics = set(run.data.params), set(run.data.metrics)
         self._tags = dict(run.data.tags)
         self._last_step = int(self._tags.get(LAST_STEP, -1))
 
@@ -121,17 +121,20 @@ class Run:
             self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in new.items()])
             self._tags.update(new)
 
-    def describe(self, params: Mapping[str, float | str], numbers: Mapping[str, float]) -> None:
-        """Write parameters, and numbers that are known from the start as metrics of step 0; once for a run."""
-        if params.keys() <= self._params.keys():
-            return
-        texts = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in params.items()}
-        self._client.log_batch(
-            self.run_id,
-            params=[Param(name, text) for name, text in texts.items()],
-            metrics=[Metric(name, value, self._started_ms, 0) for name, value in numbers.items()],
-        )
-        self._params.update(texts)
+    def describe(self, params: Mapping[str, float | str]) -> None:
+        """Write parameters; those that are there already cost nothing."""
+        new = {name: f"{value:.6g}" if isinstance(value, float) else str(value) for name, value in params.items()}
+        new = {name: text for name, text in new.items() if name not in self._params}
+        if new:
+            self._client.log_batch(self.run_id, params=[Param(name, text) for name, text in new.items()])
+            self._params |= new.keys()
+
+    def note(self, numbers: Mapping[str, float]) -> None:
+        """Write numbers that never change, as metrics of step 0; those that are there already cost nothing."""
+        new = [Metric(key, value, self._started_ms, 0) for key, value in numbers.items() if key not in self._metrics]
+        if new:
+            self._client.log_batch(self.run_id, metrics=new)
+            self._metrics |= numbers.keys()
 
     def follow(self, history: Mapping[int, Mapping[str, float]]) -> None:
         """Write the metrics of the steps that are not in the run yet."""
@@ -147,12 +150,6 @@ class Run:
             self._client.log_batch(self.run_id, metrics=entries[start : start + METRICS_PER_CALL])
         self.tag({LAST_STEP: str(max(new))})  # after the metrics: a killed writer repeats them, which adds nothing
         self._last_step = max(new)
-
-    def summarise(self, numbers: Mapping[str, float]) -> None:
-        """Write final numbers, as metrics of the last step."""
-        step = max(0, self._last_step)
-        entries = [Metric(name, value, self._started_ms, step) for name, value in numbers.items()]
-        self._client.log_batch(self.run_id, metrics=entries)
 
     def attach(self, files: Iterable[Path]) -> None:
         """Copy files into the run's artifacts."""

@@ -89,9 +89,11 @@ def test_nested_runs_are_found_by_key(open_logbook, client):
     assert client.get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
 
 
-def test_parameters_come_with_numeric_copies(open_logbook, client):
-    run = open_logbook().open_run("key", "run", {})
-    run.describe({"lr": 0.001953125}, {"hp.log2_lr": -9.0})
+def test_parameters_and_numbers_are_written_once(open_logbook, client):
+    for _ in range(2):
+        run = open_logbook().open_run("key", "run", {})
+        run.describe({"lr": 0.001953125})
+        run.note({"hp.log2_lr": -9.0})
 
     data = client.get_run(run.run_id).data
     assert (data.params, data.metrics) == ({"lr": "0.00195312"}, {"hp.log2_lr": -9.0})

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from raytag.logbook import Logbook, LogbookError, Run, Status, default_tracking_uri
-from raytag.records import TrialRecord, TrialState
+from raytag.records import OBJECTIVE, TrialRecord, TrialState
 from raytag.search.folder import StudyFolder
 
 __all__ = ["StudyMirror"]
@@ -95,10 +95,11 @@ class StudyMirror:
         tags = {"raytag.kind": "trial", "raytag.study": self._name, "width": str(record.width)}
         run = self._runs.get(key) or logbook.open_run(key, record.name, tags, parent)
         self._runs[key] = run
-        run.describe(record.searched, _numbers(record))
-        run.follow(record.history)
-        if record.is_finished and run.status == "RUNNING" and math.isfinite(record.objective):
-            run.summarise({"objective": record.objective})
+        run.describe(record.searched)
+        # MLflow's Compare page begins with the metric that was written first: let it be the objective.
+        run.follow({step: {"objective": m[OBJECTIVE], **m} for step, m in record.history.items()})
+        if record.history:
+            run.note(_numbers(record))
         # The tags come last but for the status, so a failure text cut short is written again.
         run.tag({"state": record.state, "worker": record.worker or "", **_failure(record)})
         run.set_status(_STATUS[record.state])
