@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 
@@ -84,10 +85,11 @@ def load(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise StudyError(f"{path}: there is no checkpoint.") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+    except (RuntimeError, pickle.UnpicklingError, EOFError, BadZipFile) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StudyError(f"{path}: not a readable checkpoint ({reason}). Remove it to train from the start.") from None
     version = content.get("raytag_checkpoint") if isinstance(content, dict) else None
@@ -96,3 +98,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise StudyError(f"{path}: expected a raytag checkpoint of version {VERSION}, found {found}.")
     checked: dict[str, Any] = content
     return checked
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the sums that the file keeps of its parts: torch.load reads a flipped bit as another number."""
+    with ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise BadZipFile(f"the checksum of {damaged} is wrong")

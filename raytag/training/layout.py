@@ -85,7 +85,9 @@ class Layout:
         """Write tensors by parameter name into a row, in place."""
         assert tensors.keys() == self.offsets.keys(), sorted(tensors.keys() ^ self.offsets.keys())
         for name, tensor in tensors.items():
-            self.view(row, name).copy_(tensor)
+            view = self.view(row, name)
+            assert tensor.shape == view.shape, f"{name} has shape {tuple(tensor.shape)}, expected {tuple(view.shape)}"
+            view.copy_(tensor)
 
 
 def _factors(rule: ParameterRule) -> Factors:

@@ -73,6 +73,25 @@ def test_a_truncated_file_is_refused_with_advice(saved):
         checkpoint.load(saved)
 
 
+@pytest.mark.parametrize("part", [0.2, 0.5, 0.8])
+def test_a_flipped_bit_is_noticed(saved, part):
+    """torch.load alone would return other numbers."""
+    content = bytearray(saved.read_bytes())
+    content[int(part * len(content))] ^= 1
+    saved.write_bytes(content)
+
+    with pytest.raises(StudyError, match=r"not a readable checkpoint .* Remove it"):
+        checkpoint.load(saved)
+
+
+def test_a_file_that_is_no_archive_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.write_text("weights")
+
+    with pytest.raises(StudyError, match="not a readable checkpoint"):
+        checkpoint.load(path)
+
+
 def test_a_foreign_file_is_refused(tmp_path):
     path = tmp_path / "model.pt"
     torch.save({"state_dict": {}}, path)

@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 from toy_workload import NUM_HEADS, ToyModel, ToyWorkload, toy_experiment
 
 from raytag.training import gates, trial_group
@@ -167,3 +168,12 @@ def test_a_model_that_breaks_fails_instead_of_passing(monkeypatch):
     assert report.duplication.largest == math.inf
     assert report.coordinates.slopes.steepest == math.inf
     assert not report.passed
+
+
+def test_a_gradient_that_is_no_number_fails_instead_of_changing_nothing(monkeypatch):
+    monkeypatch.setattr(trial_group, "gradient_norm", lambda *_: torch.tensor(math.nan, dtype=torch.float64))
+
+    report = check()
+
+    assert report.duplication.largest == math.inf
+    assert report.coordinates.slopes.steepest == math.inf
