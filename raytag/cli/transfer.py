@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from raytag.search.folder import StudyFolder
     from raytag.transfer.plan import TransferPlan
     from raytag.transfer.run import TransferOutcome
 
@@ -19,7 +19,10 @@ __all__ = ["add_parser", "run"]
 
 _DESCRIPTION = """\
 Take a study's best trial, carry its transferable hyperparameters to a wider model, check muP there, train it with
-Ray Train, and print its metrics beside the narrow model's. The same command goes on after an interruption.
+Ray Train, and print its metrics beside the narrow model's.
+
+The same command goes on after an interruption, however it came about. To begin anew, add --restart (the old wide run
+is moved aside).
 """
 
 
@@ -32,47 +35,55 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("study", metavar="STUDY", help="name of a study in ./runs, or the path of its folder")
-    parser.add_argument("--width", type=_positive, required=True, help="width of the model to train")
-    parser.add_argument("--workers", type=_positive, default=1, help="processes that train it together (default: 1)")
+    parser.add_argument("--width", type=int, required=True, help="width of the model to train")
+    parser.add_argument("--workers", type=int, default=1, help="processes that train it together (default: 1)")
     parser.add_argument("--trial", help="trial to widen, as in w32-0007 (default: the one with the lowest objective)")
-    parser.add_argument("--steps", type=_positive, help="optimizer steps (default: as many as a trial of the study)")
+    parser.add_argument("--steps", type=int, help="optimizer steps (default: as many as a trial of the study)")
     parser.add_argument("--address", help="Ray cluster to use, as in auto or 10.0.0.1:6379 (default: this machine)")
+    parser.add_argument("--restart", action="store_true", help="move the existing wide run aside and begin anew")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Plan, train, compare and record the transfer."""
-    from rich.console import Console
-
-    from raytag.data.h5 import check_data
+    """Plan, train, compare and record the transfer; every mistake of the user is told before Ray starts."""
     from raytag.search.folder import StudyFolder
-    from raytag.transfer.run import prepare_transfer, run_transfer
+    from raytag.transfer.prepare import prepare_transfer
 
     study = StudyFolder(_study_path(arguments.study))
-    plan = prepare_transfer(study, arguments.width, arguments.trial, arguments.steps)
-    check_data(plan.experiment)
+    plan = prepare_transfer(
+        study, arguments.width, trial=arguments.trial, num_steps=arguments.steps, num_workers=arguments.workers
+    )
+
+    from rich.console import Console
+
+    from raytag.transfer.run import run_transfer
+
     console = Console()
     _show_plan(plan, console)
     try:
-        outcome = run_transfer(plan, study, console, arguments.workers, arguments.address)
+        outcome = run_transfer(
+            plan,
+            study,
+            console,
+            num_workers=arguments.workers,
+            address=arguments.address,
+            restart=arguments.restart,
+        )
     except KeyboardInterrupt:
-        command = shlex.join(["raytag", *sys.argv[1:]])
-        console.print(f"Stopped. To go on: {command}", highlight=False, soft_wrap=True)
+        console.print(f"Stopped. To go on: {_same_command(sys.argv[1:])}", highlight=False, soft_wrap=True)
         raise SystemExit(130) from None
-    _show_outcome(outcome, study, console)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text}")
-    return value
+    _show_outcome(outcome, console)
 
 
 def _study_path(study: str) -> Path:
     """Return the folder of a study given by its path or by its name."""
     given = Path(study)
     return given.absolute() if given.is_dir() else (Path("runs") / study).absolute()
+
+
+def _same_command(arguments: Sequence[str]) -> str:
+    """Return the command that resumes; a second --restart would begin anew."""
+    return shlex.join(["raytag", *(argument for argument in arguments if argument != "--restart")])
 
 
 def _show_plan(plan: TransferPlan, console: Console) -> None:
@@ -84,6 +95,7 @@ def _show_plan(plan: TransferPlan, console: Console) -> None:
     console.print(
         f"Transfer of {source.name} (objective {format_objective(source)}) from width {source.width} to {plan.width}",
         highlight=False,
+        soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("hyperparameter", "value", "transfer", ""):
@@ -94,20 +106,23 @@ def _show_plan(plan: TransferPlan, console: Console) -> None:
     console.print(table)
 
 
-def _show_outcome(outcome: TransferOutcome, study: StudyFolder, console: Console) -> None:
-    from raytag.logbook import LogbookError, view_command
-    from raytag.report.comparison import tabulate_comparison
-    from raytag.transfer.record import record_transfer
+def _show_outcome(outcome: TransferOutcome, console: Console) -> None:
+    from raytag.logbook import view_command
+    from raytag.report.comparison import describe_difference, tabulate_comparison
 
-    plan = outcome.plan
+    def say(text: str = "") -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    plan, comparison = outcome.plan, outcome.comparison
+    say()
+    say(f"On {comparison.num_jets} {'test' if comparison.split == 'test' else 'validation'} jets:")
     titles = (f"{plan.source.name}, width {plan.source.width}", f"width {plan.width}")
-    console.print()
-    console.print(f"On the {outcome.split} jets:", highlight=False)
-    console.print(tabulate_comparison(outcome.narrow, outcome.wide, titles))
-    console.print()
-    try:
-        record = f"MLflow:     {view_command(record_transfer(outcome, study))}"
-    except LogbookError as error:
-        record = f"MLflow did not take the run ({str(error).splitlines()[0]}); the same command writes it later."
-    for line in (f"Wide model: {outcome.folder.checkpoint}  ({outcome.wall_seconds:.0f} s)", record):
-        console.print(line, highlight=False, soft_wrap=True)
+    console.print(tabulate_comparison(comparison, titles))
+    for line in describe_difference(comparison):
+        say(line)
+    say()
+    num_steps = plan.experiment.training.num_steps
+    say(f"Wide model: {outcome.folder.checkpoint}  ({num_steps} steps in {outcome.training_seconds:.0f} s)")
+    say(f"MLflow:     {view_command(outcome.tracking_uri)}")
+    if not outcome.is_recorded:
+        say("MLflow lacks the last results; the same command writes them when it answers again.")

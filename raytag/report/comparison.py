@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from rich.table import Table
 
-__all__ = ["tabulate_comparison"]
+from raytag.data.schema import Split
+
+__all__ = ["Comparison", "describe_difference", "tabulate_comparison"]
+
+# Below this many standard errors a difference is not worth a verdict.
+MIN_SIGNIFICANCE = 2.0
 
 # metric → what a physicist calls it, in the order of the table
 _ROWS = {
@@ -20,12 +26,39 @@ _ROWS = {
 }
 
 
-def tabulate_comparison(narrow: Mapping[str, float], wide: Mapping[str, float], titles: tuple[str, str]) -> Table:
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the jets of one split.
+
+    ``difference`` is the wide model's objective less the narrow one's, and ``difference_stderr`` its standard error
+    over the jets, taken jet by jet.
+    """
+
+    split: Split
+    num_jets: int
+    narrow: Mapping[str, float]
+    wide: Mapping[str, float]
+    difference: float
+    difference_stderr: float
+
+    @property
+    def significance(self) -> float:
+        """The difference in standard errors, without its sign; 0 for equal models."""
+        return abs(self.difference) / self.difference_stderr if self.difference_stderr > 0 else 0.0
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether these jets cannot tell the two models apart."""
+        return self.significance < MIN_SIGNIFICANCE
+
+
+def tabulate_comparison(comparison: Comparison, titles: tuple[str, str]) -> Table:
     """Return a table of the metrics that both models have, with statistical errors where they are known.
 
     The errors are those of each figure alone. Both models are measured on the same jets, so their difference is known
     better than the two errors suggest.
     """
+    narrow, wide = comparison.narrow, comparison.wide
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for title in titles:
@@ -36,10 +69,27 @@ def tabulate_comparison(narrow: Mapping[str, float], wide: Mapping[str, float], 
     return table
 
 
+def describe_difference(comparison: Comparison) -> tuple[str, str]:
+    """Return the difference of the objectives in one line, and what it says in another."""
+    value, error = comparison.difference, comparison.difference_stderr
+    digits = _digits(error) if error > 0 else 4
+    figures = f"{value:+.{digits}f} ± {error:.{digits}f}"
+    if comparison.is_tied:
+        verdict = f"tied within the noise ({comparison.significance:.1f} standard errors)"
+    else:
+        better = "wide" if value < 0 else "narrow"
+        verdict = f"the {better} model is better by {comparison.significance:.1f} standard errors"
+    return f"loss difference on the same jets, wide - narrow: {figures}", verdict
+
+
 def _with_error(metrics: Mapping[str, float], metric: str) -> str:
     """Return a figure with its error, to the error's second digit."""
     value, error = metrics[metric], metrics.get(f"{metric}_stderr", 0.0)
     if not error > 0:
         return f"{value:.4f}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    return f"{value:.{_digits(error)}f} ± {error:.{_digits(error)}f}"
+
+
+def _digits(error: float) -> int:
+    """Return the decimals that show an error's second digit."""
+    return max(0, 1 - math.floor(math.log10(error)))

@@ -15,7 +15,7 @@ from torch import distributed
 from raytag.training.executors import RowLosses
 from raytag.training.workload import TrialModel, Workload
 
-__all__ = ["data_parallel"]
+__all__ = ["data_parallel", "from_all_ranks"]
 
 
 def data_parallel(workload: Workload[Any], models: Sequence[TrialModel], batches: Sequence[Any]) -> RowLosses:
@@ -37,6 +37,13 @@ def data_parallel(workload: Workload[Any], models: Sequence[TrialModel], batches
         totals.append((model.loss_weights * global_losses).sum())
         tasks.append(global_losses)
     return RowLosses(torch.stack(totals), torch.stack(tasks))
+
+
+def from_all_ranks(value: int) -> list[int]:
+    """Return each rank's value, in the order of the ranks; every rank must call."""
+    values: list[Any] = [None] * distributed.get_world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def _sum_gradients(model: TrialModel) -> None:

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from raytag.config.experiment import Experiment
 from raytag.config.resolved import dump_experiment
 from raytag.errors import StudyError
 from raytag.transfer.plan import TransferPlan
 
 __all__ = ["WideFolder", "WideProgress"]
 
+# What the wide model follows from; the other sections say where it is trained and recorded.
+_SECTIONS = ("data", "model", "mup", "training", "hyperparameters")
+_FREE = ("data.cache", "mup.skip_check")
+_MEASURED_ON = ("data.test", "data.num_test_jets")
+
 
 @dataclass(frozen=True)
 class WideProgress:
-    """How far a wide run is. ``history`` maps steps to validation metrics; ``failure`` says why it cannot go on."""
+    """How far a wide run is.
+
+    ``history`` maps steps to validation metrics, ``failure`` says why the run cannot go on, and ``worker`` is the
+    process that wrote this: another one when the workers were started again, at ``first_step``.
+    """
 
     step: int = 0
     loss: float | None = None
     history: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     failure: str | None = None
+    worker: str | None = None
+    first_step: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,8 +60,13 @@ class WideFolder:
 
     @property
     def gates(self) -> Path:
-        """The verdict of the muP gates at the target width."""
+        """The verdict of the muP gates on the wide experiment."""
         return self.path / "gates.json"
+
+    @property
+    def progress(self) -> Path:
+        """How far the training is."""
+        return self.path / "progress.json"
 
     @property
     def checkpoint(self) -> Path:
@@ -53,13 +75,23 @@ class WideFolder:
 
     @property
     def result(self) -> Path:
-        """Test metrics of the wide and the narrow model."""
+        """The wide model beside the narrow one; its presence says that the transfer is finished."""
         return self.path / "result.json"
 
     @property
+    def identity(self) -> Path:
+        """What tells this run from one of its name that was moved aside; made with the folder."""
+        return self.path / "identity"
+
+    @property
+    def ray(self) -> Path:
+        """Ray Train's own files, of no use after a run."""
+        return self.path / "ray"
+
+    @property
     def lock(self) -> Path:
-        """Held by the process that runs the transfer."""
-        return self.path / "lock"
+        """Held by the process that runs the transfer; it lies beside the folder, which may be moved aside."""
+        return self.path.with_name(f".{self.path.name}.lock")
 
     def prepare(self, plan: TransferPlan) -> None:
         """Create the folder and write its settings, or check that it was made with these.
@@ -69,31 +101,50 @@ class WideFolder:
         StudyError
             The folder holds a wide run with other settings.
         """
-        text = dump_experiment(plan.experiment)
-        if self.experiment.exists() and self.experiment.read_text() != text:
-            raise StudyError(
-                f"{self.path}: holds a wide run with other settings. Move that folder away, or choose another --trial."
-            )
+        if self.experiment.exists():
+            self._check_settings(plan.experiment)
         self.path.mkdir(parents=True, exist_ok=True)
+        self.tidy()
+        if not self.identity.exists():
+            write_atomically(self.identity, secrets.token_hex(6))
         write_atomically(self.plan, json.dumps(plan.to_dict(), indent=2))
-        write_atomically(self.experiment, text)
+        write_atomically(self.experiment, dump_experiment(plan.experiment))
+
+    def tidy(self) -> None:
+        """Remove what Ray Train and killed workers leave behind."""
+        shutil.rmtree(self.ray, ignore_errors=True)
+        for unfinished in self.path.glob("*.partial"):
+            unfinished.unlink()
+
+    def move_aside(self) -> Path | None:
+        """Rename the folder so that its name is free, and return the new place; None if there was no folder."""
+        if not self.path.exists():
+            return None
+        return self.path.rename(self.path.with_name(f"{self.path.name}.{datetime.now():%Y%m%d-%H%M%S}"))
 
     def write_progress(self, progress: WideProgress) -> None:
         """Say how far the run is; called by its first worker only."""
-        history = {str(step): dict(metrics) for step, metrics in progress.history.items()}
-        write_atomically(
-            self.path / "progress.json",
-            json.dumps({"step": progress.step, "loss": progress.loss, "history": history, "failure": progress.failure}),
-        )
+        write_atomically(self.progress, json.dumps(asdict(progress)))
 
     def read_progress(self) -> WideProgress:
         """Return how far the run is; step 0 before it began."""
-        path = self.path / "progress.json"
-        if not path.exists():
+        if not self.progress.exists():
             return WideProgress()
-        written = json.loads(path.read_text())
-        history = {int(step): metrics for step, metrics in written["history"].items()}
-        return WideProgress(written["step"], written["loss"], history, written["failure"])
+        written = read_json(self.progress)
+        history = {int(step): metrics for step, metrics in written.pop("history").items()}
+        return WideProgress(history=history, **written)
+
+    def _check_settings(self, given: Experiment) -> None:
+        stored = Experiment.model_validate(yaml.safe_load(self.experiment.read_text()))
+        differing = dict(_differences(stored, given))
+        if differing.keys() & set(_MEASURED_ON):
+            self.result.unlink(missing_ok=True)  # the model stays, its test jets changed
+        refused = [text for key, text in differing.items() if key not in (*_FREE, *_MEASURED_ON)]
+        if refused:
+            raise StudyError(
+                "\n".join([f"{self.path}: holds a wide run with other settings:", *refused])
+                + "\nGive the old settings, or move that run aside with --restart."
+            )
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -107,3 +158,13 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read what a run wrote."""
     content: dict[str, Any] = json.loads(path.read_text())
     return content
+
+
+def _differences(stored: Experiment, given: Experiment) -> Iterator[tuple[str, str]]:
+    """Yield the key of each setting that differs, and how."""
+    for section in _SECTIONS:
+        old = getattr(stored, section)
+        for key, new in getattr(given, section):
+            if getattr(old, key) != new:
+                name = f"{section}.{key}"
+                yield name, f"  {name}: that run has {getattr(old, key)}, now {new}"

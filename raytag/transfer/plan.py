@@ -13,12 +13,13 @@ from raytag.training.trial import Trial
 
 __all__ = ["Carried", "TransferPlan", "plan_transfer"]
 
+# Short: a reason is the last column of a table 80 characters wide.
 _REASONS: dict[TransferClass | Literal["fixed"], str] = {
-    "yes": "tuned narrow; muP keeps its optimum as the width grows",
-    "rule": "tuned narrow; the model applies its width rule to it",
-    "verify": "tuned narrow and carried, but no rule guarantees it: check it wide",
-    "no": "does not transfer; the experiment's own value",
-    "fixed": "not searched; the experiment's own value",
+    "yes": "the same optimum at any width",
+    "rule": "muP scales it with the width",
+    "verify": "carried by no rule: check it",
+    "no": "the experiment's own value",
+    "fixed": "not searched",
 }
 
 
@@ -66,21 +67,26 @@ class TransferPlan:
         }
 
 
-def plan_transfer(experiment: Experiment, space: SearchSpace, source: TrialRecord, width: int) -> TransferPlan:
+def plan_transfer(
+    experiment: Experiment, space: SearchSpace, source: TrialRecord, width: int, num_steps: int | None = None
+) -> TransferPlan:
     """Carry what a search found with the trial ``source`` to a model of ``width``.
 
-    Hyperparameters that were not searched, or whose transfer class is ``no``, keep the experiment's values.
+    Hyperparameters that were not searched, or whose transfer class is ``no``, keep the experiment's values. The wide
+    model trains for ``num_steps``, unless given as many as a trial of the study.
     """
     carried = []
     for name, own in experiment.hyperparameters:
         transfer: TransferClass | Literal["fixed"] = space.root[name].transfer if name in space.root else "fixed"
         value = own if transfer in ("no", "fixed") else source.searched[name]
         carried.append(Carried(name, value, transfer))
+    training = {} if num_steps is None else {"num_steps": num_steps}
     wide = experiment.model_copy(
         update={
             "name": f"{experiment.name}-w{width}",
+            "training": experiment.training.model_copy(update=training),
             "hyperparameters": Hyperparameters(**{entry.name: entry.value for entry in carried}),
-            "search": experiment.search.model_copy(update={"widths": (width,)}),
+            "search": experiment.search.model_copy(update={"widths": (width,), "first_rung": None}),
         }
     )
     return TransferPlan(source, width, tuple(carried), wide)

@@ -3,48 +3,120 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
-from raytag.logbook import Logbook, default_tracking_uri
+from raytag.logbook import Logbook, LogbookError, Run, Status, default_tracking_uri
+from raytag.records import OBJECTIVE
+from raytag.report.comparison import Comparison
 from raytag.search.folder import StudyFolder
-from raytag.transfer.run import TransferOutcome
+from raytag.transfer.folder import WideFolder, read_json
+from raytag.transfer.plan import TransferPlan
 
-__all__ = ["record_transfer"]
+__all__ = ["WideMirror"]
+
+MAX_TAG = 5000  # characters that MLflow keeps of a tag
+_VERDICTS = {True: "passed", False: "failed", None: "skipped"}
 
 
-def record_transfer(outcome: TransferOutcome, study: StudyFolder) -> str:
-    """Write a finished transfer to MLflow and return the tracking URI; writing it again adds nothing.
+class WideMirror:
+    """Writes a wide run to MLflow from the files of its folder; writing again adds nothing.
 
-    Raises
-    ------
-    LogbookError
-        MLflow refused or did not answer.
+    A logbook that fails is warned about once and tried again.
+
+    Parameters
+    ----------
+    plan, study, folder
+        The run.
+    warn
+        Called with one line when MLflow fails for the first time.
     """
-    plan, folder = outcome.plan, outcome.folder
-    settings = plan.experiment.mlflow
-    uri = settings.tracking_uri or default_tracking_uri()
-    logbook = Logbook(uri, settings.experiment)
-    identity = study.identity()
-    parent = logbook.open_run(identity, study.path.name, {"raytag.kind": "study"})
-    source = logbook.nested_runs(parent).get(f"{identity}/{plan.source.name}")
-    tags = {
-        "raytag.kind": "wide",
-        "raytag.study": study.path.name,
-        "raytag.source_trial": plan.source.name,
-        "raytag.source_run_id": source.run_id if source else "",
-        "width": str(plan.width),
-    }
-    run = logbook.open_run(f"{identity}/{plan.trial.name}", plan.trial.name, tags, parent)
-    values = {entry.name: entry.value for entry in plan.carried if entry.value is not None}
-    numbers = {f"hp.{name}": value for name, value in values.items()}
-    run.describe(values, {**numbers, "hp.log2_lr": math.log2(values["lr"]), "hp.width": plan.width})
-    run.follow(folder.read_progress().history)
-    run.summarise(
-        {
-            **{f"{outcome.split}/{name}": value for name, value in outcome.wide.items()},
-            **{f"{outcome.split}/narrow_{name}": value for name, value in outcome.narrow.items()},
+
+    def __init__(self, plan: TransferPlan, study: StudyFolder, folder: WideFolder, warn: Callable[[str], None]) -> None:
+        self.tracking_uri = plan.experiment.mlflow.tracking_uri or default_tracking_uri()
+        self._plan, self._study, self._folder, self._warn = plan, study, folder, warn
+        self._run: Run | None = None
+        self._has_warned = False
+
+    def sync(self) -> None:
+        """Write what is new in the folder, as a run that goes on."""
+        self._attempt(lambda: self._write("RUNNING"))
+
+    def close(self, status: Status, failure: str = "", comparison: Comparison | None = None) -> bool:
+        """End the run, with its artifacts; return whether that worked."""
+
+        def close() -> None:
+            run = self._write("RUNNING")
+            run.tag({"failure": failure[:MAX_TAG]})
+            if comparison:
+                run.note(_final_numbers(comparison))
+            folder = self._folder
+            files = (folder.experiment, folder.plan, folder.gates, folder.result)
+            run.attach(file for file in files if file.exists())
+            run.set_status(status)
+
+        return self._attempt(close)
+
+    def _attempt(self, write: Callable[[], object]) -> bool:
+        try:
+            write()
+        except (LogbookError, OSError) as error:
+            if not self._has_warned:
+                first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                self._warn(f"MLflow at {self.tracking_uri} failed, will be tried again: {first_line}")
+            self._has_warned = True
+            return False
+        return True
+
+    def _write(self, status: Status) -> Run:
+        """Bring the run up to date; open it first if this is the first time."""
+        if self._run is None:
+            self._run = self._open()
+            self._run.tag({"failure": ""})  # of an earlier attempt
+        self._run.set_status(status)
+        if self._folder.gates.exists():
+            self._run.tag({"mup.gates": _VERDICTS[read_json(self._folder.gates)["passed"]]})
+        # As for a trial of the search: the objective first, which MLflow's Compare page begins with.
+        history = self._folder.read_progress().history
+        self._run.follow({step: {"objective": m[OBJECTIVE], **m} for step, m in history.items()})
+        if history:
+            self._run.note(_numbers(self._plan))
+        return self._run
+
+    def _open(self) -> Run:
+        plan, study = self._plan, self._study.path.name
+        identity = self._study.identity()
+        logbook = Logbook(self.tracking_uri, plan.experiment.mlflow.experiment)
+        parent = logbook.open_run(identity, study, {"raytag.kind": "study", "raytag.study": study})
+        source = logbook.nested_runs(parent).get(f"{identity}/{plan.source.name}")
+        tags = {
+            "raytag.kind": "wide",
+            "raytag.study": study,
+            "raytag.source_trial": plan.source.name,
+            "width": str(plan.width),
+            **({"raytag.source_run_id": source.run_id} if source else {}),
         }
-    )
-    files = (folder.experiment, folder.plan, folder.gates, folder.result)
-    run.attach(file for file in files if file.exists())
-    run.set_status("FINISHED")
-    return uri
+        key = f"{identity}/{plan.trial.name}/{self._folder.identity.read_text()}"
+        run = logbook.open_run(key, plan.trial.name, tags, parent)
+        run.describe(_values(plan))
+        return run
+
+
+def _values(plan: TransferPlan) -> dict[str, float]:
+    return {entry.name: entry.value for entry in plan.carried if entry.value is not None}
+
+
+def _numbers(plan: TransferPlan) -> dict[str, float]:
+    """Return the hyperparameters as numbers, which MLflow's plots can use as axes."""
+    values = _values(plan)
+    numbers = {f"hp.{name}": value for name, value in values.items()}
+    return {**numbers, "hp.log2_lr": math.log2(values["lr"]), "hp.width": plan.width}
+
+
+def _final_numbers(comparison: Comparison) -> dict[str, float]:
+    split = comparison.split
+    return {
+        **{f"{split}/{name}": value for name, value in comparison.wide.items()},
+        **{f"{split}/narrow_{name}": value for name, value in comparison.narrow.items()},
+        f"{split}/objective_difference": comparison.difference,
+        f"{split}/objective_difference_stderr": comparison.difference_stderr,
+    }

@@ -1,184 +1,167 @@
-"""A transfer from beginning to end: choose the trial, plan, check muP, train wide, compare, record."""
+"""A transfer from beginning to end: check muP, train wide, measure both models, record."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
+import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from raytag.config.load import load_experiment
-from raytag.data.schema import Split
-from raytag.errors import CheckError, StudyError
-from raytag.records import OBJECTIVE, TrialRecord, TrialState, best_trials
+from raytag.config.experiment import Experiment
+from raytag.errors import CheckError, RaytagError, StudyError
+from raytag.records import SECONDS
+from raytag.report.comparison import Comparison
 from raytag.search.folder import StudyFolder, exclusive
-from raytag.search.session import cluster_size, ray_session
-from raytag.search.study import Study
+from raytag.search.session import Cluster, cluster_size, ray_session
 from raytag.search.watching import repeating
+from raytag.training.gates import run_gates
 from raytag.transfer.folder import WideFolder, read_json, write_atomically
-from raytag.transfer.plan import TransferPlan, plan_transfer
-from raytag.transfer.train import WideJob, check_mup, evaluate_checkpoint, train_wide
+from raytag.transfer.measure import measure
+from raytag.transfer.plan import TransferPlan
+from raytag.transfer.progress import TrainingProgress
+from raytag.transfer.record import WideMirror
+from raytag.transfer.train import place_workers, train_wide
+from raytag.transfer.worker import WideJob
+from raytag.workloads import open_workload
 
-__all__ = ["TransferOutcome", "choose_source", "prepare_transfer", "run_transfer"]
+__all__ = ["TransferOutcome", "run_transfer"]
+
+MIRROR_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class TransferOutcome:
-    """What a transfer ended with: the metrics of the narrow and of the wide model on one split, by the same code."""
+    """What a transfer ended with. ``is_recorded`` says whether MLflow has all of it."""
 
     plan: TransferPlan
     folder: WideFolder
-    split: Split
-    narrow: Mapping[str, float]
-    wide: Mapping[str, float]
-    wall_seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, ready for JSON."""
-        return {
-            **self.plan.to_dict(),
-            "split": self.split,
-            "narrow": dict(self.narrow),
-            "wide": dict(self.wide),
-            "wall_seconds": self.wall_seconds,
-        }
-
-
-def choose_source(records: list[TrialRecord], name: str | None) -> TrialRecord:
-    """Return the trial of this name, or the completed one with the lowest objective of all widths.
-
-    Raises
-    ------
-    StudyError
-        There is no such trial, or it did not complete.
-    """
-    complete = [best for width in {r.width for r in records} for best in best_trials(records, width)]
-    if not complete:
-        raise StudyError("no trial of the study has completed yet. Run the search to its end first.")
-    if name is None:
-        return min(complete, key=lambda record: record.objective)
-    found = {record.name: record for record in records}.get(name)
-    if found is None:
-        raise StudyError(
-            f"--trial {name}: the study has no such trial. Its best one is {choose_source(records, None).name}."
-        )
-    if found.state is not TrialState.COMPLETE:
-        raise StudyError(f"--trial {name}: this trial is {found.state}; only a completed one can be widened.")
-    return found
-
-
-def prepare_transfer(study: StudyFolder, width: int, trial: str | None, num_steps: int | None) -> TransferPlan:
-    """Plan a transfer; every mistake of the user is told here, before Ray starts."""
-    opened = Study.load(study)
-    steps = [f"training.num_steps={num_steps}"] if num_steps else []
-    checked = load_experiment(study.experiment, [f"search.widths=[{width}]", f"search.space={study.space}", *steps])
-    source = choose_source(opened.records(), trial)
-    if not study.checkpoint(source.name).exists():
-        raise StudyError(f"{study.checkpoint(source.name)}: the checkpoint of {source.name} is missing.")
-    return plan_transfer(checked, opened.space, source, width)
+    comparison: Comparison
+    training_seconds: float
+    tracking_uri: str
+    is_recorded: bool
 
 
 def run_transfer(
-    plan: TransferPlan, study: StudyFolder, console: Console, num_workers: int, address: str | None = None
+    plan: TransferPlan,
+    study: StudyFolder,
+    console: Console,
+    *,
+    num_workers: int = 1,
+    address: str | None = None,
+    restart: bool = False,
 ) -> TransferOutcome:
-    """Check muP at the target width, train the wide model, and measure it beside the narrow one.
+    """Check muP on the wide experiment, train it, and measure the wide model beside the narrow one.
 
-    Running it again goes on from the wide model's last checkpoint.
+    Running it again goes on from the wide model's last checkpoint; a finished one is shown and recorded again.
+
+    Parameters
+    ----------
+    plan, study
+        What to train, and the study it comes from.
+    console
+        Where progress is shown.
+    num_workers
+        Processes that train the model together.
+    address
+        A running Ray cluster; without one, Ray is started on this machine and stopped at the end.
+    restart
+        Move an existing wide run of this name aside first.
 
     Raises
     ------
     StudyError
-        Another process runs this transfer, its folder holds other settings, or the training diverged.
+        Another process runs this transfer, its folder holds other settings, or the training failed.
     CheckError
         A muP gate failed.
     """
-    started = time.monotonic()
     folder = WideFolder(study.path / "transfer" / plan.trial.name)
     with exclusive(folder.lock, f"{folder.path}: another process runs this transfer"):
+        if restart and (aside := folder.move_aside()):
+            console.print(f"The old wide run lies in {aside} now.", highlight=False, soft_wrap=True)
         folder.prepare(plan)
-        resources = plan.experiment.resources.model_copy(update={"num_workers": num_workers})
-        with ray_session(resources, address):
-            _check_mup(plan, folder, console)
-            _train(plan, folder, console, num_workers)
-            split, narrow, wide = _compare(plan, study, folder, console)
-        outcome = TransferOutcome(plan, folder, split, narrow, wide, time.monotonic() - started)
-        write_atomically(folder.result, json.dumps(outcome.to_dict(), indent=2))
-        return outcome
+        return _Transfer(plan, study, folder, console).run(num_workers, address)
 
 
-def _check_mup(plan: TransferPlan, folder: WideFolder, console: Console) -> None:
-    """Run the gates once for this folder."""
-    if folder.gates.exists() and read_json(folder.gates)["passed"]:
-        console.print("muP gates: passed before, with the same settings")
-        return
-    if plan.experiment.mup.skip_check:
-        console.print("muP gates: skipped (mup.skip_check)")
-        return
-    with console.status("Checking muP: duplication and coordinates ..."):
-        report = ray.get(check_mup.remote(plan.experiment))
-    write_atomically(folder.gates, json.dumps(report.to_dict(), indent=2))
-    for line in report.lines():
-        console.print(line, highlight=False, soft_wrap=True)
-    if not report.passed:
-        raise CheckError(f"{plan.experiment.name}: a muP gate failed, so the tuned values would not transfer.")
+class _Transfer:
+    """One run of the transfer command."""
+
+    def __init__(self, plan: TransferPlan, study: StudyFolder, folder: WideFolder, console: Console) -> None:
+        self.plan, self.study, self.folder, self.console = plan, study, folder, console
+        self.mirror = WideMirror(plan, study, folder, self._say)
+
+    def run(self, num_workers: int, address: str | None) -> TransferOutcome:
+        """Do what is left to do, and record how that ended."""
+        if self.folder.result.exists():
+            self._say(f"Finished before: {self.folder.path}")
+            return self._conclude(Comparison(**read_json(self.folder.result)["comparison"]))
+        resources = self.plan.experiment.resources.model_copy(update={"num_workers": num_workers})
+        try:
+            with repeating(self.mirror.sync, MIRROR_SECONDS), ray_session(resources, address):
+                cluster = cluster_size()
+                self._check_mup()
+                self._train(num_workers, cluster)
+                comparison = self._measure(cluster)
+        except KeyboardInterrupt:
+            self.mirror.close("KILLED", "stopped with Ctrl-C")
+            raise
+        except RaytagError as error:
+            self.mirror.close("FAILED", str(error))
+            raise
+        result = {**self.plan.to_dict(), "comparison": asdict(comparison)}
+        write_atomically(self.folder.result, json.dumps(result, indent=2))
+        return self._conclude(comparison)
+
+    def _check_mup(self) -> None:
+        """Run the gates once for this folder; raise CheckError if one fails."""
+        if self.folder.gates.exists() and read_json(self.folder.gates)["passed"]:
+            self._say("muP gates: passed before, with the same settings")
+            return
+        if self.plan.experiment.mup.skip_check:
+            gates: dict[str, Any] = {"passed": None, "lines": ["muP gates: skipped (mup.skip_check)"]}
+        else:
+            with self.console.status("Checking muP: duplication and coordinates ..."):
+                gates = ray.get(_check_mup.remote(self.plan.experiment))
+        write_atomically(self.folder.gates, json.dumps(gates, indent=2))
+        for line in gates["lines"]:
+            self._say(line)
+        if gates["passed"] is False:
+            raise CheckError(f"{self.plan.experiment.name}: a muP gate failed, so the tuned values would not transfer.")
+
+    def _train(self, num_workers: int, cluster: Cluster) -> None:
+        job = WideJob(self.plan.experiment, self.plan.trial, self.folder)
+        share = place_workers(self.plan.experiment.resources, cluster, num_workers)
+        unused = f"; its {cluster.gpus:g} GPU are too few" if cluster.gpus and not share.gpus else ""
+        self._say(f"{share} on {cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}{unused}")
+        with TrainingProgress(self.console, self.plan, self.folder) as progress:
+            train_wide(job, share, progress.update)
+        if failure := self.folder.read_progress().failure:
+            raise StudyError(f"{self.plan.trial.name}: {failure}")
+
+    def _measure(self, cluster: Cluster) -> Comparison:
+        uses_gpu = cluster.gpus >= 1 and self.plan.experiment.resources.gpus_per_worker != 0
+        task = measure.options(num_cpus=1, num_gpus=int(uses_gpu))
+        paths = self.study.checkpoint(self.plan.source.name), self.folder.checkpoint
+        with self.console.status("Measuring both models on the same jets ..."):
+            comparison: Comparison = ray.get(task.remote(self.plan.experiment, *paths, "cuda" if uses_gpu else "cpu"))
+        return comparison
+
+    def _conclude(self, comparison: Comparison) -> TransferOutcome:
+        history = self.folder.read_progress().history
+        seconds = history[max(history)][SECONDS] if history else math.nan
+        is_recorded = self.mirror.close("FINISHED", comparison=comparison)
+        return TransferOutcome(self.plan, self.folder, comparison, seconds, self.mirror.tracking_uri, is_recorded)
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
 
 
-def _train(plan: TransferPlan, folder: WideFolder, console: Console, num_workers: int) -> None:
-    uses_gpus = cluster_size().gpus >= num_workers
-    with _showing(folder, plan, console):
-        train_wide(WideJob(plan.experiment, plan.trial, folder), num_workers, uses_gpus)
-    if failure := folder.read_progress().failure:
-        raise StudyError(f"{plan.trial.name}: {failure}")
-
-
-@contextmanager
-def _showing(folder: WideFolder, plan: TransferPlan, console: Console) -> Iterator[None]:
-    """Follow the run's progress file: a bar on a terminal, a line per validation elsewhere."""
-    num_steps = plan.experiment.training.num_steps
-    columns = (
-        TextColumn("Training width {task.fields[width]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
-    )
-    bar = Progress(*columns, TextColumn("{task.fields[loss]}"), TimeRemainingColumn(), console=console, transient=True)
-    task = bar.add_task("train", total=num_steps, width=plan.width, loss="")
-    shown = set(folder.read_progress().history)
-
-    def follow() -> None:
-        progress = folder.read_progress()
-        loss = "" if progress.loss is None else f"train loss {progress.loss:.4f}"
-        bar.update(task, completed=progress.step, loss=loss)
-        for step in sorted(set(progress.history) - shown):
-            shown.add(step)
-            if not console.is_terminal:
-                objective = progress.history[step][OBJECTIVE]
-                console.print(
-                    f"width {plan.width}: step {step}/{num_steps}, objective {objective:.4f}", highlight=False
-                )
-
-    if console.is_terminal:
-        bar.start()
-    try:
-        with repeating(follow, every_seconds=0.5):
-            yield
-        follow()
-    finally:
-        bar.stop()
-
-
-def _compare(
-    plan: TransferPlan, study: StudyFolder, folder: WideFolder, console: Console
-) -> tuple[Split, dict[str, float], dict[str, float]]:
-    """Measure both models on the test jets, or on the validation jets if there are no others."""
-    split: Split = "test" if plan.experiment.data.test else "val"
-    with console.status(f"Measuring both models on the {split} jets ..."):
-        paths = (study.checkpoint(plan.source.name), folder.checkpoint)
-        narrow, wide = ray.get([evaluate_checkpoint.remote(plan.experiment, path, split) for path in paths])
-    return split, narrow, wide
+@ray.remote(num_cpus=1)
+def _check_mup(experiment: Experiment) -> dict[str, Any]:
+    """Run both muP gates (a Ray task, on a CPU); return their report as plain values and lines for the terminal."""
+    torch.set_num_threads(1)  # two OpenMP threads were 2 to 10 times slower on a shared machine
+    report = run_gates(open_workload, experiment)
+    return {**report.to_dict(), "lines": list(report.lines())}

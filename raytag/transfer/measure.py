@@ -1,0 +1,63 @@
+"""The narrow and the wide model measured by the same code on the same jets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+
+from raytag.config.experiment import Experiment
+from raytag.data.schema import Split
+from raytag.report.comparison import Comparison
+from raytag.training import checkpoint
+from raytag.training.trial_group import TrialGroup
+from raytag.training.workload import Workload
+from raytag.workloads import open_workload
+
+__all__ = ["measure", "paired_difference"]
+
+Floats = NDArray[np.float64]
+
+
+@ray.remote
+def measure(experiment: Experiment, narrow: Path, wide: Path, device_type: str) -> Comparison:
+    """Measure two checkpoints on the test jets, or on the validation jets if there are no others; a Ray task."""
+    torch.set_num_threads(1)
+    device = torch.device(device_type)
+    workload = open_workload(experiment, device)
+    split: Split = "test" if experiment.data.test else "val"
+    groups = [_load(workload, experiment, path, device) for path in (narrow, wide)]
+    terms = [workload.objective_terms(group.model(0), split) for group in groups]
+    (narrow_losses, weights), (wide_losses, _) = [(losses.numpy(), weights.numpy()) for losses, weights in terms]
+    difference, stderr = paired_difference(narrow_losses, wide_losses, weights)
+    return Comparison(
+        split=split,
+        num_jets=len(weights),
+        narrow=groups[0].evaluate(0, split),
+        wide=groups[1].evaluate(0, split),
+        difference=difference,
+        difference_stderr=stderr,
+    )
+
+
+def paired_difference(narrow: Floats, wide: Floats, weights: Floats) -> tuple[float, float]:
+    """Return the weighted mean of wide - narrow over the same events, and its standard error.
+
+    Most of a loss's spread over events is common to both models and drops out of the difference.
+    """
+    total = weights.sum()
+    change = wide - narrow
+    mean = float((weights * change).sum() / total)
+    return mean, float(np.sqrt((weights**2 * (change - mean) ** 2).sum()) / total)
+
+
+def _load(workload: Workload[object], experiment: Experiment, path: Path, device: torch.device) -> TrialGroup:
+    """Return a group whose slot 0 holds a saved model."""
+    saved = checkpoint.load(path)
+    width = saved.state.trial.width
+    group = TrialGroup(workload, width, 1, mup=experiment.mup, training=experiment.training, device=device)
+    group.start(0, saved.state.trial, saved.state)
+    return group

@@ -1,0 +1,123 @@
+"""One process of a wide run: it trains its shard of every batch, and the first one validates and saves.
+
+A checkpoint is written at every validation. Started again, all processes go on from the last one, bit for bit.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from dataclasses import dataclass, replace
+
+import torch
+
+from raytag.config.experiment import Experiment
+from raytag.errors import StudyError
+from raytag.records import SECONDS
+from raytag.training import checkpoint
+from raytag.training.data_parallel import data_parallel, from_all_ranks
+from raytag.training.executors import loop
+from raytag.training.trial import Trial
+from raytag.training.trial_group import StepResult, TrialGroup
+from raytag.training.workload import Shard
+from raytag.transfer.folder import WideFolder, WideProgress
+from raytag.workloads import open_workload
+
+__all__ = ["WideJob", "WideRun"]
+
+PROGRESS_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class WideJob:
+    """What every worker of a wide run needs to know."""
+
+    experiment: Experiment
+    trial: Trial
+    folder: WideFolder
+
+
+class WideRun:
+    """The training loop of one worker.
+
+    Parameters
+    ----------
+    job
+        What to train.
+    device
+        Where this worker computes.
+    shard
+        Its part of every batch. With several workers the process group must exist.
+    """
+
+    def __init__(self, job: WideJob, device: torch.device, shard: Shard) -> None:
+        self._job, self._shard = job, shard
+        self._group = TrialGroup(
+            open_workload(job.experiment, device, shard),
+            job.trial.width,
+            slots=1,
+            mup=job.experiment.mup,
+            training=job.experiment.training,
+            device=device,
+            executor=loop if shard.world_size == 1 else data_parallel,
+            dropout_stream=shard.rank,
+        )
+        self._history: dict[int, dict[str, float]] = {}
+        self._seconds = 0.0
+        self._last_progress = 0.0
+        self._first_step = 0
+
+    def run(self) -> None:
+        """Train to the end, or until the loss is not a number any more."""
+        self._start()
+        while self._group.is_running(0):
+            started = time.perf_counter()
+            result = self._group.step()[0]
+            self._seconds += time.perf_counter() - started
+            if self._shard.rank == 0:
+                self._record(result)
+
+    def _start(self) -> None:
+        """Begin, or go on from the checkpoint."""
+        path = self._job.folder.checkpoint
+        if path.exists():
+            saved = checkpoint.load(path)
+            self._group.start(0, self._job.trial, saved.state)
+            self._history = {step: dict(metrics) for step, metrics in saved.history.items()}
+            self._seconds = self._history[saved.state.step][SECONDS]
+        else:
+            self._group.start(0, self._job.trial)
+        self._first_step = self._group.own_step(0)
+        if self._shard.world_size > 1 and len(steps := set(from_all_ranks(self._first_step))) > 1:
+            raise StudyError(
+                f"{path}: the workers find different checkpoints, of steps {sorted(steps)}. "
+                "The study's folder must be one that all nodes share."
+            )
+        if self._shard.rank == 0:
+            self._write_progress(WideProgress(self._first_step))
+
+    def _record(self, result: StepResult) -> None:
+        """Validate and save where it is due, and say now and then how far the run is."""
+        is_over = result.is_finished or result.failure is not None
+        is_due = result.step % self._job.experiment.training.evaluate_every == 0 or result.is_finished
+        if is_due and result.failure is None:
+            self._validate(result)
+        if is_over or is_due or time.monotonic() - self._last_progress > PROGRESS_SECONDS:
+            loss = result.loss if result.failure is None else None
+            self._write_progress(WideProgress(result.step, loss, failure=result.failure))
+
+    def _validate(self, result: StepResult) -> None:
+        metrics = {f"val/{name}": value for name, value in self._group.evaluate(0).items()}
+        self._history[result.step] = {**metrics, "train/loss": result.loss, SECONDS: self._seconds}
+        checkpoint.save(self._job.folder.checkpoint, self._group.state(0), self._group.table, self._history)
+
+    def _write_progress(self, progress: WideProgress) -> None:
+        self._last_progress = time.monotonic()
+        self._job.folder.write_progress(
+            replace(progress, history=self._history, worker=_process(), first_step=self._first_step)
+        )
+
+
+def _process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
