@@ -27,11 +27,22 @@ PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 @dataclass(frozen=True)
 class Cost:
-    """What a command took: seconds until it ended; CPU seconds and number of all its processes."""
+    """What a command took.
+
+    Attributes
+    ----------
+    wall_seconds
+        Until it ended.
+    cpu_seconds, num_processes
+        Of all its processes.
+    foreign_share
+        Share of the machine's cores that was busy with something else meanwhile.
+    """
 
     wall_seconds: float
     cpu_seconds: float
     num_processes: int
+    foreign_share: float
 
 
 def measure(command: Sequence[str], folder: Path, log: Path) -> Cost:
@@ -47,16 +58,19 @@ def measure(command: Sequence[str], folder: Path, log: Path) -> Cost:
     """
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-    with _sampled() as cpu_seconds:
-        started = time.monotonic()
+    with _sampled() as samples:
+        busy_before, started = _busy_seconds(), time.monotonic()
         with log.open("wb") as output:
             process = subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
             code = process.wait()
         wall_seconds = time.monotonic() - started
         _wait_for_orphans()
+        elapsed = time.monotonic() - started
+    cpu_seconds = sum(samples.values())
+    foreign = _busy_seconds() - busy_before - cpu_seconds
     if code:
         raise RuntimeError(f"{' '.join(command)} ended with {code}; its output is in {log}")
-    return Cost(wall_seconds, sum(cpu_seconds.values()), len(cpu_seconds))
+    return Cost(wall_seconds, cpu_seconds, len(samples), foreign / (elapsed * (os.cpu_count() or 1)))
 
 
 @contextmanager
@@ -98,6 +112,14 @@ def _descendants() -> dict[tuple[int, int], float]:
         front = [child for parent in front for child in children.get(parent, ())]
         found.update({(child, used[child][0]): used[child][1] for child in front})
     return found
+
+
+def _busy_seconds() -> float:
+    """Return the seconds that all cores of the machine worked, or were taken by its host, since it started."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
+        int, Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _wait_for_orphans() -> None:
