@@ -40,11 +40,11 @@ def default_tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
-def view_command(tracking_uri: str) -> str:
-    """Return what the user types, or opens, to see the runs."""
+def view_command(tracking_uri: str, mlflow: str = "mlflow") -> str:
+    """Return what the user types, or opens, to see the runs; ``mlflow`` is how he starts that program."""
     if tracking_uri.startswith("http"):
         return tracking_uri
-    return f"mlflow ui --backend-store-uri {shlex.quote(tracking_uri)}"
+    return f"{mlflow} ui --backend-store-uri {shlex.quote(tracking_uri)}"
 
 
 class Logbook:

@@ -12,12 +12,23 @@ from enum import StrEnum
 
 from raytag.config.hyperparameters import Hyperparameters
 
-__all__ = ["OBJECTIVE", "OBJECTIVE_STDERR", "SECONDS", "TrialRecord", "TrialState", "are_tied", "best_trials"]
+__all__ = [
+    "OBJECTIVE",
+    "OBJECTIVE_STDERR",
+    "SECONDS",
+    "TRAIN_FLOPS",
+    "Cost",
+    "TrialRecord",
+    "TrialState",
+    "are_tied",
+    "best_trials",
+]
 
 # Names in a trial's history; the workload's metrics of the validation split carry the prefix "val/".
 OBJECTIVE = "val/objective"
 OBJECTIVE_STDERR = "val/objective_stderr"
 SECONDS = "seconds"
+TRAIN_FLOPS = "train_flops"
 
 
 class TrialState(StrEnum):
@@ -27,6 +38,24 @@ class TrialState(StrEnum):
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training took; costs add up.
+
+    Floating-point operations are the same on every machine, so they compare a narrow sweep with tuning at the target
+    width. Seconds of workers are what the user pays for.
+    """
+
+    train_flops: float = 0.0
+    worker_seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.train_flops + other.train_flops, self.worker_seconds + other.worker_seconds)
+
+    def __str__(self) -> str:
+        return f"{self.worker_seconds:,.0f} worker-seconds, {self.train_flops / 1e12:.3g} TFLOP"
 
 
 @dataclass(frozen=True)
@@ -74,10 +103,10 @@ class TrialRecord:
         return self._latest(OBJECTIVE_STDERR)
 
     @property
-    def wall_seconds(self) -> float:
-        """Seconds of its worker that the trial used; steps trained together share their time evenly."""
-        seconds = self._latest(SECONDS)
-        return 0.0 if math.isnan(seconds) else seconds
+    def cost(self) -> Cost:
+        """What the trial took up to its last report; steps trained together share their time evenly."""
+        last = self.history.get(self.last_step, {})
+        return Cost(last.get(TRAIN_FLOPS, 0.0), last.get(SECONDS, 0.0))
 
     @property
     def failure_reason(self) -> str | None:

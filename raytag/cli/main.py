@@ -9,6 +9,7 @@ Exit codes: 0 done · 1 a muP gate failed · 2 a mistake of the user · 130 stop
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -41,12 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parse(build_parser(), arguments)
     try:
         parsed.run(parsed)
+        sys.stdout.flush()
     except RaytagError as error:
         _report(error, parsed.debug)
         return 1 if isinstance(error, CheckError) else 2
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "stopped.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

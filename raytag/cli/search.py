@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raytag.cli.arguments import add_experiment
+from raytag.cli.programs import program
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,8 +67,8 @@ def run(arguments: argparse.Namespace) -> None:
 def show(outcome: Outcome, console: Console) -> None:
     """Print the best trials, what they cost, where to look at them and what to do next."""
     from raytag.logbook import view_command
-    from raytag.records import TrialState
-    from raytag.report.trials import tabulate_best
+    from raytag.records import Cost, TrialState
+    from raytag.report.trials import tabulate_best, tabulate_ranking
 
     records = outcome.records
     num = {state: sum(record.state is state for record in records) for state in TrialState}
@@ -77,11 +78,13 @@ def show(outcome: Outcome, console: Console) -> None:
 
     say()
     if num[TrialState.COMPLETE]:
+        console.print(tabulate_ranking(records))
+        say()
         console.print(tabulate_best(records))
         say()
     counts = ", ".join(f"{num[state]} {state}" for state in TrialState if num[state])
-    worker_seconds = sum(record.wall_seconds for record in records)
-    say(f"{len(records)} trials ({counts}) in {outcome.wall_seconds:.0f} s; {worker_seconds:.0f} worker-seconds in all")
+    cost = sum((record.cost for record in records), start=Cost())
+    say(f"{len(records)} trials ({counts}) in {outcome.wall_seconds:.0f} s; in all {cost}")
     for record in [record for record in records if record.state is TrialState.FAILED][:3]:
         say(f"  {record.name} failed: {record.failure_reason}")
     if outcome.num_unfinished:
@@ -92,13 +95,13 @@ def show(outcome: Outcome, console: Console) -> None:
         say(line)
     if outcome.folder.picture.exists():
         say(f"Picture:   {outcome.folder.picture}")
-    say(f"MLflow:    {view_command(outcome.tracking_uri)}")
+    say(f"MLflow:    {view_command(outcome.tracking_uri, program('mlflow'))}")
     if num[TrialState.COMPLETE]:
         wide = 2 * max(outcome.experiment.search.widths)
-        say(f"Next:      raytag transfer {outcome.experiment.name} --width {wide}")
+        say(f"Next:      {program('raytag')} transfer {outcome.experiment.name} --width {wide}")
 
 
 def _same_command(arguments: Sequence[str]) -> str:
     """Return the command that resumes; a second --restart would begin anew."""
     kept = [argument for argument in arguments if argument not in ("--restart", "search")]
-    return shlex.join(["raytag", "search", *kept])
+    return shlex.join([program("raytag"), "search", *kept])

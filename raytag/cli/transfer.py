@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raytag.cli.programs import program
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -83,7 +85,7 @@ def _study_path(study: str) -> Path:
 
 def _same_command(arguments: Sequence[str]) -> str:
     """Return the command that resumes; a second --restart would begin anew."""
-    return shlex.join(["raytag", *(argument for argument in arguments if argument != "--restart")])
+    return shlex.join([program("raytag"), *(argument for argument in arguments if argument != "--restart")])
 
 
 def _show_plan(plan: TransferPlan, console: Console) -> None:
@@ -123,6 +125,6 @@ def _show_outcome(outcome: TransferOutcome, console: Console) -> None:
     say()
     num_steps = plan.experiment.training.num_steps
     say(f"Wide model: {outcome.folder.checkpoint}  ({num_steps} steps in {outcome.training_seconds:.0f} s)")
-    say(f"MLflow:     {view_command(outcome.tracking_uri)}")
+    say(f"MLflow:     {view_command(outcome.tracking_uri, program('mlflow'))}")
     if not outcome.is_recorded:
         say("MLflow lacks the last results; the same command writes them when it answers again.")

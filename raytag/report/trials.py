@@ -1,4 +1,4 @@
-"""The best trials of a study as a table for the terminal, with what the noise leaves undecided."""
+"""The best trials of a study as tables for the terminal, with what the noise leaves undecided."""
 
 from __future__ import annotations
 
@@ -9,31 +9,40 @@ from rich.table import Table
 
 from raytag.records import TrialRecord, are_tied, best_trials
 
-__all__ = ["format_objective", "tabulate_best"]
+__all__ = ["format_objective", "tabulate_best", "tabulate_ranking"]
 
 TIED = "≈"
 
 
-def tabulate_best(records: Sequence[TrialRecord], num_per_width: int = 3) -> Table:
-    """Return the best completed trials of each width, with their searched values.
+def tabulate_ranking(records: Sequence[TrialRecord], num_per_width: int = 3) -> Table:
+    """Return the best completed trials of each width with their objectives and learning rates.
 
     Trials that the validation jets cannot tell from the best one of their width carry the mark ``≈``.
     """
-    searched = list(dict.fromkeys(name for record in records for name in record.searched))
     table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
     table.add_column("trial", no_wrap=True)
     table.add_column("objective", no_wrap=True)
     table.add_column("")
-    for name in searched:
-        table.add_column(name.replace("_", " "), justify="right", no_wrap=False)  # long names fold at their spaces
-    for width in sorted({record.width for record in records}):
+    table.add_column("lr", justify="right")
+    for width in _widths(records):
         ranked = best_trials(records, width)[:num_per_width]
         for record in ranked:
             tie = TIED if record is not ranked[0] and are_tied(ranked[0], record) else ""
-            values = [f"{record.searched[name]:.3g}" for name in searched]
             style = "bold" if record is ranked[0] else "dim"
-            table.add_row(record.name, format_objective(record), tie, *values, style=style)
+            table.add_row(record.name, format_objective(record), tie, f"{record.lr:.3g}", style=style)
     table.caption = f"{TIED} tied with the best of its width, within the combined standard error"
+    return table
+
+
+def tabulate_best(records: Sequence[TrialRecord]) -> Table:
+    """Return the searched values of each width's best completed trial, a row per hyperparameter."""
+    best = [ranked[0] for width in _widths(records) if (ranked := best_trials(records, width))]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("best values", no_wrap=True)
+    for record in best:
+        table.add_column(f"width {record.width}", justify="right")
+    for name in dict.fromkeys(name for record in best for name in record.searched):
+        table.add_row(name, *(f"{record.searched[name]:.3g}" for record in best))
     return table
 
 
@@ -43,3 +52,7 @@ def format_objective(record: TrialRecord) -> str:
         return f"{record.objective:.5g}"
     digits = max(0, 1 - math.floor(math.log10(record.objective_stderr)))
     return f"{record.objective:.{digits}f} ± {record.objective_stderr:.{digits}f}"
+
+
+def _widths(records: Sequence[TrialRecord]) -> list[int]:
+    return sorted({record.width for record in records})

@@ -13,12 +13,13 @@ from rich.console import Console
 
 from raytag import __version__, provenance
 from raytag.config.experiment import Experiment
+from raytag.config.resolved import results_digest
 from raytag.config.space import SearchSpace
 from raytag.errors import CheckError, StudyError
 from raytag.logbook import Status
 from raytag.records import TrialRecord
 from raytag.report.loss_versus_lr import draw_loss_versus_lr
-from raytag.search.folder import StudyFolder, exclusive, settings_digest
+from raytag.search.folder import StudyFolder, exclusive
 from raytag.search.mirror import StudyMirror
 from raytag.search.owner import Snapshot
 from raytag.search.progress import SearchProgress
@@ -98,7 +99,7 @@ class _Driver:
 
     def __init__(self, experiment: Experiment, space: SearchSpace, folder: StudyFolder, console: Console) -> None:
         self.experiment, self.space, self.folder, self.console = experiment, space, folder, console
-        self.digest = settings_digest(experiment, space)
+        self.digest = results_digest(experiment, space)
         self.mirror = StudyMirror(folder, experiment.mlflow.tracking_uri, experiment.mlflow.experiment, self._say)
         self.gates: dict[str, Any] = self._stored_gates()
 

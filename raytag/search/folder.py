@@ -6,8 +6,6 @@ The settings are written once; a later run with other settings is refused, becau
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import secrets
 import socket
@@ -19,13 +17,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
+from raytag.config.document import load_yaml
 from raytag.config.experiment import Experiment
+from raytag.config.resolved import dump_experiment, dump_space
 from raytag.config.space import SearchSpace
 from raytag.errors import StudyError
 
-__all__ = ["StudyFolder", "exclusive", "settings_digest"]
+__all__ = ["StudyFolder", "exclusive"]
 
 # Settings that change no trial's result: where things run, where they are recorded, and what only later commands read.
 FREE_SECTIONS = ("resources", "mlflow", "output")
@@ -110,8 +108,8 @@ class StudyFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.identity_file.exists():
             _write(self.identity_file, f"{experiment.name}-{secrets.token_hex(6)}")
-        _write(self.experiment, _to_yaml(experiment.model_dump(mode="json")))
-        _write(self.space, _to_yaml(space.model_dump(mode="json")))  # last: its presence says that both are there
+        _write(self.experiment, dump_experiment(experiment))
+        _write(self.space, dump_space(space))  # last: its presence says that both are there
 
     def load_settings(self) -> tuple[Experiment, SearchSpace]:
         """Return the settings that the study was made with.
@@ -123,8 +121,8 @@ class StudyFolder:
         """
         if not self.space.exists():
             raise StudyError(f"{self.path}: no study here. A study is made by: raytag search FILE")
-        experiment = Experiment.model_validate(yaml.safe_load(self.experiment.read_text()))
-        return experiment, SearchSpace.model_validate(yaml.safe_load(self.space.read_text()))
+        experiment = Experiment.model_validate(load_yaml(self.experiment).data)
+        return experiment, SearchSpace.model_validate(load_yaml(self.space).data)
 
     def move_aside(self) -> Path | None:
         """Rename the folder so that its name is free, and return the new place; None if there was no folder."""
@@ -135,9 +133,7 @@ class StudyFolder:
         return aside
 
     def _check_settings(self, experiment: Experiment, space: SearchSpace) -> None:
-        stored = _flat(
-            {"": yaml.safe_load(self.experiment.read_text()), "space": yaml.safe_load(self.space.read_text())}
-        )
+        stored = _flat({"": load_yaml(self.experiment).data, "space": load_yaml(self.space).data})
         given = _flat({"": experiment.model_dump(mode="json"), "space": space.model_dump(mode="json")})
         differing = [
             f"  {key}: the study has {stored.get(key)}, now {given.get(key)}"
@@ -149,13 +145,6 @@ class StudyFolder:
                 "\n".join([f"{self.path}: this study was made with other settings:", *differing])
                 + "\nGive the experiment another name (name=...), or move the old study aside with --restart."
             )
-
-
-def settings_digest(experiment: Experiment, space: SearchSpace) -> str:
-    """Return a short digest of every setting that a trial's result depends on."""
-    flat = _flat({"": experiment.model_dump(mode="json"), "space": space.model_dump(mode="json")})
-    fixed = {key: value for key, value in flat.items() if not _is_free(key) and key != GROWING_KEY}
-    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @contextmanager
@@ -204,10 +193,6 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         path = f"{prefix}.{key}".strip(".")
         leaves.update(_flat(value, path) if isinstance(value, Mapping) else {path: value})
     return leaves
-
-
-def _to_yaml(tree: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(dict(tree), sort_keys=False)
 
 
 def _write(path: Path, text: str) -> None:

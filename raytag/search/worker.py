@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import torch
 
 from raytag.config.experiment import Experiment
-from raytag.records import SECONDS
+from raytag.records import SECONDS, TRAIN_FLOPS
 from raytag.search.folder import StudyFolder
 from raytag.training import checkpoint
+from raytag.training.cost import flops_per_step
 from raytag.training.trial import Trial
 from raytag.training.trial_group import StepResult, TrialGroup
 from raytag.training.workload import Workload
@@ -77,6 +78,7 @@ class Worker:
         self._name, self._owner, self._workload = name, owner, workload
         self._experiment, self._folder, self._device = experiment, folder, device
         self._runs: dict[int, _Run] = {}  # slot → run
+        self._flops_per_step = 0  # of the width in training
 
     def work(self) -> None:
         """Train until the owner has no trial left to begin."""
@@ -93,6 +95,7 @@ class Worker:
             training=experiment.training,
             device=self._device,
         )
+        self._flops_per_step = flops_per_step(self._workload, group.model(0))
         self._fill(group)
         while self._runs:
             started = time.perf_counter()
@@ -156,7 +159,12 @@ class Worker:
         if not metrics:
             return False
         run.seconds += time.perf_counter() - started
-        run.history[step] = {**metrics, "train/loss": sum(run.losses) / len(run.losses), SECONDS: run.seconds}
+        run.history[step] = {
+            **metrics,
+            "train/loss": sum(run.losses) / len(run.losses),
+            SECONDS: run.seconds,
+            TRAIN_FLOPS: float(step * self._flops_per_step),
+        }
         run.losses.clear()
         # Saved before it is told: a trial may repeat steps after a crash, but never lacks the state it reported.
         path = self._folder.checkpoint(run.trial.name)

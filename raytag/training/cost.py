@@ -1,12 +1,7 @@
-"""What training costs: floating-point operations, counted in the model, and seconds on devices.
-
-Operations are the same on every machine, so they compare a narrow sweep with tuning at the target width. Seconds are
-what the user pays for.
-"""
+"""What training costs in floating-point operations, counted in the model itself."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -14,22 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from raytag.training.workload import TrialModel, Workload
 
-__all__ = ["Cost", "flops_per_step"]
-
-
-@dataclass(frozen=True)
-class Cost:
-    """An entry of the cost ledger; entries add up."""
-
-    train_flops: float = 0.0
-    device_seconds: float = 0.0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(self.train_flops + other.train_flops, self.device_seconds + other.device_seconds)
-
-    def to_dict(self) -> dict[str, float]:
-        """Return the entry by field name."""
-        return asdict(self)
+__all__ = ["flops_per_step"]
 
 
 def flops_per_step(workload: Workload[Any], model: TrialModel) -> int:

@@ -2,7 +2,7 @@ import pytest
 
 from raytag.config.experiment import MlflowConfig, ResourcesConfig
 from raytag.errors import StudyError
-from raytag.search.folder import StudyFolder, exclusive, settings_digest
+from raytag.search.folder import StudyFolder, exclusive
 
 
 def with_steps(experiment, num_steps):
@@ -49,13 +49,6 @@ def test_settings_survive_the_disk(folder, make_experiment, space):
     folder.prepare(make_experiment(), space)
 
     assert folder.load_settings() == (make_experiment(), space)
-
-
-def test_the_digest_follows_what_trials_depend_on_only(make_experiment, space):
-    digest = settings_digest(make_experiment(), space)
-
-    assert settings_digest(make_experiment(trials_per_width=50), space) == digest
-    assert settings_digest(with_steps(make_experiment(), 80), space) != digest
 
 
 def test_restart_moves_the_old_folder_aside(folder, make_experiment, space):

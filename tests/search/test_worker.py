@@ -98,13 +98,15 @@ def test_all_trials_of_all_widths_are_trained_to_the_end(new_owner, work):
         assert tuple(record.history) == STEPS
 
 
-def test_a_report_holds_the_workloads_metrics_and_the_seconds(new_owner, work):
+def test_a_report_holds_the_workloads_metrics_and_the_cost(new_owner, work):
     owner = new_owner(widths=(32,), trials_per_width=1)
     work(owner)
 
     metrics = records(owner)["w32-0000"].history[40]
     assert {"val/objective", "val/objective_stderr", "val/loss", "val/accuracy", "train/loss"} <= metrics.keys()
-    assert metrics["seconds"] > records(owner)["w32-0000"].history[10]["seconds"] > 0
+    earlier = records(owner)["w32-0000"].history[10]
+    assert metrics["seconds"] > earlier["seconds"] > 0
+    assert metrics["train_flops"] == 4 * earlier["train_flops"] > 0
 
 
 @pytest.mark.parametrize("arrives", [False, True])
@@ -123,6 +125,7 @@ def test_a_killed_workers_trials_go_on_as_if_nothing_had_happened(new_owner, wor
 
 def test_a_resumed_trial_repeats_no_step_it_has_saved(new_owner, work, monkeypatch):
     steps = []
+    monkeypatch.setattr("raytag.search.worker.flops_per_step", lambda *_: 1)  # it looks at a batch of its own
     workload = ToyWorkload(batch_size=8)
     fetch = workload.train_batch
     monkeypatch.setattr(workload, "train_batch", lambda step: steps.append(step) or fetch(step))
