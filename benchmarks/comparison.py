@@ -79,7 +79,7 @@ def _costs(comparison: Comparison) -> str:
             f"| {title} | {sides[0]} | {sides[1]} | **{median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) |"
         )
 
-    fewest, most = comparison.medians(lambda run: run.cost.num_processes)
+    missed = [SAMPLE_SECONDS * number for number in comparison.medians(lambda run: run.cost.num_processes)]
     return "\n".join(
         [
             "| median (smallest to largest) | raytag | plain Ray Tune | plain / raytag |",
@@ -87,8 +87,8 @@ def _costs(comparison: Comparison) -> str:
             row("wall time, s", lambda run: run.cost.wall_seconds),
             row("CPU time of all processes, s", lambda run: run.cost.cpu_seconds),
             "",
-            f"The last {SAMPLE_SECONDS:g} s of each process may be missing from the CPU time: up to "
-            f"{SAMPLE_SECONDS * fewest:.0f} s of {fewest:.0f} processes, and {SAMPLE_SECONDS * most:.0f} s of {most:.0f}.",
+            f"The last {SAMPLE_SECONDS:g} s of each process may be missing from the CPU time: up to {missed[0]:.0f} s "
+            f"and {missed[1]:.0f} s in all.",
         ]
     )
 
