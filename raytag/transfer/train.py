@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from raytag.config.experiment import ResourcesConfig
 from raytag.errors import RaytagError, StudyError
 from raytag.search.session import Cluster, Share
+from raytag.search.watching import repeating
 from raytag.training.workload import Shard
 from raytag.transfer.worker import WideJob, WideRun
 
@@ -62,7 +62,7 @@ def train_wide(job: WideJob, share: Share, watch: Callable[[], None]) -> None:
     """
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # the end is noticed that much sooner
     use_gpu = share.gpus > 0
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _train_worker,
         train_loop_config={"job": job},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
@@ -77,13 +77,24 @@ def train_wide(job: WideJob, share: Share, watch: Callable[[], None]) -> None:
             failure_config=FailureConfig(max_failures=job.experiment.resources.max_worker_failures),
         ),
     )
-    errors = _fit(trainer, watch)
-    job.folder.tidy()
-    if errors:
+    try:
+        with repeating(watch, WATCH_SECONDS):
+            trainer.fit()
+        watch()
+    except TrainingFailedError as error:
         step = max(job.folder.read_progress().history, default=0)
         raise StudyError(
-            f"{job.trial.name}: the training stopped: {_reason(errors[0])}. The same command goes on from step {step}."
-        )
+            f"{job.trial.name}: the training stopped: {_reason(error)}. The same command goes on from step {step}."
+        ) from error
+    finally:
+        job.folder.tidy()
+
+
+class _Trainer(TorchTrainer):
+    """Leaves Ctrl-C to Python; Ray Train would make it an exit with code 0."""
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        pass
 
 
 def _train_worker(config: dict[str, Any]) -> None:
@@ -92,25 +103,6 @@ def _train_worker(config: dict[str, Any]) -> None:
     context = train.get_context()
     shard = Shard(context.get_world_rank(), context.get_world_size())
     WideRun(config["job"], train.torch.get_device(), shard).run()
-
-
-def _fit(trainer: TorchTrainer, watch: Callable[[], None]) -> list[TrainingFailedError]:
-    """Run Ray Train in a thread: in the main one it would turn Ctrl-C into an exit with code 0."""
-    errors: list[TrainingFailedError] = []
-
-    def fit() -> None:
-        try:
-            trainer.fit()
-        except TrainingFailedError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=fit, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        watch()
-        thread.join(WATCH_SECONDS)
-    watch()
-    return errors
 
 
 def _reason(error: TrainingFailedError) -> str:

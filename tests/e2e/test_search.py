@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
+from processes import PATIENCE_SECONDS, descendants, is_alive, wait_until
 
 from raytag.records import TrialState
 from raytag.search.folder import StudyFolder
@@ -25,7 +26,6 @@ pytestmark = [
 ]
 
 NUM_TRIALS = 8
-PATIENCE_SECONDS = 120
 SPACE = {
     "lr": {"distribution": "log_uniform", "low": 1e-3, "high": 3e-2, "transfer": "yes"},
     "alpha_output": {"distribution": "log_uniform", "low": 0.5, "high": 4, "transfer": "yes"},
@@ -88,34 +88,6 @@ class Home:
 
     def num_reports(self):
         return self.folder.journal.read_text().count('"metrics:') if self.folder.journal.exists() else 0
-
-
-def wait_until(condition, what):
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited too long for {what}"
-        time.sleep(0.05)
-
-
-def descendants(pid):
-    """All processes below a process, with their titles."""
-    listing = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split(None, 2) for line in listing.splitlines()]
-    below, found = {pid}, {}
-    for _ in rows:
-        new = {int(child): title for child, parent, title in rows if int(parent) in below and int(child) not in below}
-        if not new:
-            break
-        below |= new.keys()
-        found |= new
-    return found
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.fixture(scope="module")
