@@ -1,0 +1,89 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from ranks import run_ranks, train
+from toy_workload import ToyWorkload, toy_experiment
+
+from raytag.config.experiment import DataConfig, Experiment, SearchConfig, TaggerConfig, TrainingConfig
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.training.trial import Trial
+from raytag.training.trial_group import TrialGroup
+from raytag.training.workload import WHOLE
+
+CLIP_NORM = 0.05  # below every gradient norm: the clip acts at each step
+SETTINGS = Hyperparameters(lr=1e-2, weight_decay=1e-2, clip_norm=CLIP_NORM, loss_weight_track_origin=0.3)
+
+
+def toy():
+    # 33 events: the two ranks have shards of different sizes
+    training = {"num_steps": 10, "evaluate_every": 10, "batch_size": 33, "precision": "float64"}
+    return "toy", toy_experiment(training=training), Trial("toy", 64, 7, SETTINGS)
+
+
+def tagging(jets, path):
+    experiment = Experiment(
+        name="test",
+        data=DataConfig(
+            train=jets / "pp_output_train.h5",
+            val=jets / "pp_output_val.h5",
+            norm_dict=jets / "norm_dict.yaml",
+            class_dict=jets / "class_dict.yaml",
+            cache=path,
+        ),
+        model=TaggerConfig(num_layers=1, num_heads=4),
+        training=TrainingConfig(num_steps=6, evaluate_every=6, batch_size=33, precision="float64"),
+        search=SearchConfig(space="space.yaml"),
+    )
+    return "tagging", experiment, Trial("tagger", 64, 7, SETTINGS)
+
+
+@pytest.fixture(scope="module", params=["toy", "tagging"])
+def runs(request, jets, tmp_path_factory):
+    """One training of the same global batches by one process and by two: (figures, state) of each process."""
+    task = toy() if request.param == "toy" else tagging(jets, tmp_path_factory.mktemp("cache"))
+    torch.set_num_threads(1)
+    return train(WHOLE, *task), run_ranks(train, 2, *task)
+
+
+def test_two_ranks_take_the_steps_of_one_process(runs):
+    (figures, state), ranks = runs
+
+    for other_figures, other in ranks:
+        assert torch.tensor(other_figures).allclose(torch.tensor(figures), rtol=1e-12, atol=0)
+        for part in ("parameters", "exp_avg", "exp_avg_sq"):
+            for name, tensor in getattr(state, part).items():
+                torch.testing.assert_close(getattr(other, part)[name], tensor, rtol=1e-11, atol=1e-12)
+
+
+def test_the_clip_acts_on_the_norm_of_the_whole_batch(runs):
+    (figures, _), _ = runs
+
+    assert min(norm for _, norm in figures) > CLIP_NORM
+
+
+def test_all_ranks_hold_the_same_bits(runs):
+    _, (first, second) = runs
+
+    assert first[0] == second[0]
+    assert all(torch.equal(tensor, second[1].parameters[name]) for name, tensor in first[1].parameters.items())
+
+
+def test_ranks_draw_dropout_masks_of_their_own():
+    _, experiment, trial = toy()
+    dropping = replace(trial, hyperparameters=SETTINGS.model_copy(update={"dropout": 0.5}))
+
+    losses = [first_loss(experiment, dropping, stream) for stream in (0, 0, 1)]
+
+    assert losses[0] == losses[1] != losses[2]
+
+
+def first_loss(experiment, trial, stream):
+    """The loss of a trial's first step on the whole batch, with the dropout masks of a stream."""
+    cpu = torch.device("cpu")
+    workload = ToyWorkload.open(experiment, cpu)
+    sections = {"mup": experiment.mup, "training": experiment.training}
+    group = TrialGroup(workload, trial.width, 1, **sections, device=cpu, dropout_stream=stream)
+    group.start(0, trial)
+    group.model(0).classify.weight.data[0] += 0.1  # readouts begin at zero, where no mask shows
+    return group.step()[0].loss
