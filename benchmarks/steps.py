@@ -38,6 +38,8 @@ class StepTimes:
 
 def time_steps(job: Job, folder: Path, width: int) -> StepTimes:
     """Time the steps of a width; ``folder`` holds the written job."""
+    num_steps = NUM_WARM_UP + NUM_TIMED
+    assert num_steps <= job.experiment.training.num_steps, f"a trial must have at least {num_steps} steps"
     torch.set_num_threads(1)
     trials = [trial for trial in job.trials() if trial.width == width]
     description = plain.read_job(folder)
@@ -48,7 +50,7 @@ def time_steps(job: Job, folder: Path, width: int) -> StepTimes:
         "trimmed": (_Trimmed(description, folder, trials[0].name).step, 1),
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(NUM_WARM_UP + NUM_TIMED):
+    for _ in range(num_steps):
         for name, (step, num_trials) in steps.items():
             started = time.process_time()
             step()

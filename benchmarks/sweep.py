@@ -85,7 +85,7 @@ def _run_raytag(folder: Path, overrides: Sequence[str]) -> Run:
     return Run(
         cost,
         objectives={record.name: record.objective for record in records},
-        training_seconds=sum(record.wall_seconds for record in records),
+        training_seconds=sum(record.cost.worker_seconds for record in records),
     )
 
 
