@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import ray
 import torch
 from numpy.typing import NDArray
 
@@ -17,16 +16,13 @@ from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Workload
 from raytag.workloads import open_workload
 
-__all__ = ["measure", "paired_difference"]
+__all__ = ["compare", "paired_difference"]
 
 Floats = NDArray[np.float64]
 
 
-@ray.remote
-def measure(experiment: Experiment, narrow: Path, wide: Path, device_type: str) -> Comparison:
-    """Measure two checkpoints on the test jets, or on the validation jets if there are no others; a Ray task."""
-    torch.set_num_threads(1)
-    device = torch.device(device_type)
+def compare(experiment: Experiment, narrow: Path, wide: Path, device: torch.device) -> Comparison:
+    """Measure two checkpoints on the test jets, or on the validation jets if there are no others."""
     workload = open_workload(experiment, device)
     split: Split = "test" if experiment.data.test else "val"
     groups = [_load(workload, experiment, path, device) for path in (narrow, wide)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,7 +21,7 @@ from raytag.search.session import Cluster, cluster_size, ray_session
 from raytag.search.watching import repeating
 from raytag.training.gates import run_gates
 from raytag.transfer.folder import WideFolder, read_json, write_atomically
-from raytag.transfer.measure import measure
+from raytag.transfer.measure import compare
 from raytag.transfer.plan import TransferPlan
 from raytag.transfer.progress import TrainingProgress
 from raytag.transfer.record import WideMirror
@@ -143,7 +144,7 @@ class _Transfer:
 
     def _measure(self, cluster: Cluster) -> Comparison:
         uses_gpu = cluster.gpus >= 1 and self.plan.experiment.resources.gpus_per_worker != 0
-        task = measure.options(num_cpus=1, num_gpus=int(uses_gpu))
+        task = _measure.options(num_gpus=int(uses_gpu))
         paths = self.study.checkpoint(self.plan.source.name), self.folder.checkpoint
         with self.console.status("Measuring both models on the same jets ..."):
             comparison: Comparison = ray.get(task.remote(self.plan.experiment, *paths, "cuda" if uses_gpu else "cpu"))
@@ -157,6 +158,13 @@ class _Transfer:
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
+
+
+@ray.remote(num_cpus=1)
+def _measure(experiment: Experiment, narrow: Path, wide: Path, device: str) -> Comparison:
+    """Measure both models (a Ray task, on a GPU if there is one)."""
+    torch.set_num_threads(1)
+    return compare(experiment, narrow, wide, torch.device(device))
 
 
 @ray.remote(num_cpus=1)

@@ -1,0 +1,88 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from ranks import run_ranks, train_wide
+
+from raytag.errors import StudyError
+from raytag.training import checkpoint
+from raytag.training.workload import WHOLE
+from raytag.transfer.folder import WideFolder
+from raytag.transfer.worker import WideJob, WideRun
+
+CPU = torch.device("cpu")
+
+
+def job_in(path, plan):
+    folder = WideFolder(path)
+    folder.prepare(plan)
+    return WideJob(plan.experiment, plan.trial, folder)
+
+
+class PowerCutError(Exception):
+    pass
+
+
+@pytest.fixture
+def interrupted(tmp_path, plan, monkeypatch):
+    """A run that broke off at step 25, five steps after its last checkpoint."""
+    job = job_in(tmp_path / "interrupted", plan)
+    run = WideRun(job, CPU, WHOLE)
+    record = run._record
+
+    def cut(result):
+        record(result)
+        if result.step == 25:
+            raise PowerCutError
+
+    monkeypatch.setattr(run, "_record", cut)
+    with pytest.raises(PowerCutError):
+        run.run()
+    return job
+
+
+def test_a_run_goes_on_bit_for_bit_from_its_last_checkpoint(interrupted, tmp_path, plan):
+    assert checkpoint.load(interrupted.folder.checkpoint).state.step == 20
+    other = job_in(tmp_path / "undisturbed", plan)
+
+    WideRun(interrupted, CPU, WHOLE).run()
+    WideRun(other, CPU, WHOLE).run()
+
+    resumed, expected = (checkpoint.load(job.folder.checkpoint) for job in (interrupted, other))
+    assert interrupted.folder.read_progress().first_step == 20
+    assert resumed.state.step == expected.state.step == 30
+    assert list(resumed.history) == [10, 20, 30]
+    for part in ("parameters", "exp_avg", "exp_avg_sq"):
+        tensors = getattr(resumed.state, part)
+        assert all(torch.equal(tensors[name], tensor) for name, tensor in getattr(expected.state, part).items())
+
+
+def test_progress_follows_the_validations(tmp_path, plan):
+    job = job_in(tmp_path / "run", plan)
+
+    WideRun(job, CPU, WHOLE).run()
+
+    progress = job.folder.read_progress()
+    assert (progress.step, list(progress.history), progress.failure) == (30, [10, 20, 30], None)
+    assert {"val/objective", "val/auc_b_vs_light", "train/loss", "seconds"} <= progress.history[30].keys()
+
+
+def test_a_training_that_diverges_stops_and_says_why(tmp_path, plan):
+    job = job_in(tmp_path / "run", plan)
+    wild = replace(job.trial, hyperparameters=job.trial.hyperparameters.model_copy(update={"lr": 1e30}))
+
+    WideRun(replace(job, trial=wild), CPU, WHOLE).run()
+
+    progress = job.folder.read_progress()
+    assert "not finite at step" in progress.failure
+    assert "Lower lr (now 1e+30)" in progress.failure
+    assert progress.loss is None
+
+
+def test_workers_that_find_different_checkpoints_stop(interrupted, tmp_path, plan):
+    other = job_in(tmp_path / "another_disk", plan)
+
+    errors = run_ranks(train_wide, 2, interrupted, other)
+
+    assert all(isinstance(error, StudyError) for error in errors)
+    assert "different checkpoints, of steps [0, 20]" in str(errors[0])
