@@ -47,7 +47,8 @@ class TrainingProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:  # a bar that never began would still end its line
+            self._bar.stop()
 
     def update(self) -> None:
         """Show what changed since the last call."""

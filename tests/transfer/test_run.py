@@ -1,0 +1,81 @@
+"""Whole transfers on a local Ray that end badly. Those that end well, and signals, are in tests/e2e."""
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from raytag.errors import CheckError, StudyError
+from raytag.search.folder import exclusive
+from raytag.transfer.folder import WideFolder
+from raytag.transfer.prepare import prepare_transfer
+from raytag.transfer.run import run_transfer
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sqlalchemy.exc.SADeprecationWarning",  # mlflow's own queries
+    "ignore::FutureWarning",  # ray's announcements
+    "ignore::DeprecationWarning",  # ray.data sets its own deprecated options when ray.train imports it
+    "ignore::ResourceWarning",  # sockets and files that ray leaves to the garbage collector
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+
+
+def changed(plan, path, **sections):
+    """Return a plan with other settings in some sections of its experiment, recorded in a database of its own."""
+    sections = {"mlflow": {"tracking_uri": f"sqlite:///{path}/mlflow.db"}, **sections}
+    update = {name: getattr(plan.experiment, name).model_copy(update=values) for name, values in sections.items()}
+    return replace(plan, experiment=plan.experiment.model_copy(update=update))
+
+
+def recorded_run(plan, path):
+    client = MlflowClient(tracking_uri=f"sqlite:///{path}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("raytag").experiment_id])
+    (run,) = [run for run in found if run.info.run_name == plan.trial.name]
+    return run
+
+
+def test_a_training_that_diverges_ends_with_its_reason_here_and_in_mlflow(study, plan, tmp_path):
+    wild = changed(plan, tmp_path, hyperparameters={"lr": 1e30})
+
+    with pytest.raises(StudyError, match=r"w32-from-w16-0000: .* not finite at step \d+ .* Lower lr"):
+        run_transfer(wild, study, Console(file=StringIO()))
+
+    run = recorded_run(wild, tmp_path)
+    assert run.info.status == "FAILED"
+    assert "not finite at step" in run.data.tags["failure"]
+
+
+def test_a_gate_that_fails_ends_the_transfer_before_training(study, plan, tmp_path):
+    control = changed(plan, tmp_path, mup={"parametrisation": "standard", "skip_check": False})
+    out = StringIO()
+
+    with pytest.raises(CheckError, match="a muP gate failed, so the tuned values would not transfer"):
+        run_transfer(control, study, Console(file=out))
+
+    assert "FAIL" in out.getvalue()
+    assert not WideFolder(study.path / "transfer" / plan.trial.name).checkpoint.exists()
+    run = recorded_run(control, tmp_path)
+    assert (run.info.status, run.data.tags["mup.gates"]) == ("FAILED", "failed")
+
+
+def test_a_damaged_checkpoint_ends_the_transfer_with_its_path(study, plan, tmp_path):
+    plan = changed(plan, tmp_path, resources={"max_worker_failures": 0})
+    folder = WideFolder(study.path / "transfer" / plan.trial.name)
+    folder.prepare(plan)
+    folder.checkpoint.write_bytes(b"no checkpoint")
+
+    with pytest.raises(StudyError) as caught:
+        run_transfer(plan, study, Console(file=StringIO()))
+
+    assert f"the training stopped: {folder.checkpoint}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_one_process_runs_a_transfer(study):
+    plan = prepare_transfer(study, 32)
+    folder = WideFolder(study.path / "transfer" / plan.trial.name)
+
+    with exclusive(folder.lock, "the other"), pytest.raises(StudyError, match="another process runs this transfer"):
+        run_transfer(plan, study, Console(file=StringIO()))
