@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -39,13 +39,14 @@ class Comparison:
     gate_seconds: float
 
     @property
-    def runs(self) -> Iterator[Run]:
-        """The runs of both sides."""
-        return (run for pair in self.pairs for run in pair)
+    def sides(self) -> tuple[Sequence[Run], Sequence[Run]]:
+        """The runs of raytag and those of the baseline."""
+        raytag, plain = zip(*self.pairs, strict=True)
+        return raytag, plain
 
     def medians(self, figure: Callable[[Run], float]) -> tuple[float, float]:
         """Return the median of a figure over the runs of each side."""
-        raytag, plain = zip(*self.pairs, strict=True)
+        raytag, plain = self.sides
         return median(map(figure, raytag)), median(map(figure, plain))
 
 
@@ -60,21 +61,21 @@ def _setting(comparison: Comparison) -> str:
     search, versions, code = experiment.search, package_versions(), code_state()
     packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "ray", "optuna"))
     commit = f"raytag {code.commit[:10]}{' with uncommitted changes' * code.is_dirty}" if code else "raytag"
-    foreign = [100 * run.cost.foreign_share for run in comparison.runs]
+    foreign = [_spread((100 * run.cost.foreign_share for run in side), ".0f") for side in comparison.sides]
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {comparison.num_cores} cores of {_cpu_model()}, Python "
         f"{platform.python_version()}, {packages}, {commit}.\n"
         f"{search.trials_per_width} trials at each of the widths {', '.join(map(str, search.widths))}; "
         f"{training.num_steps} steps of {training.batch_size} jets, {training.num_steps // training.evaluate_every} "
         f"validations, {experiment.model.num_layers} layers. {len(comparison.pairs)} runs of each side, in turn.\n"
-        f"Other work on the machine took {_spread(foreign, '.0f')} % of its cores meanwhile."
+        f"Other work took {foreign[0]} % of the cores during raytag's runs and {foreign[1]} % during the others."
     )
 
 
 def _costs(comparison: Comparison) -> str:
     def row(title: str, figure: Callable[[Run], float]) -> str:
         ratios = [figure(plain) / figure(raytag) for raytag, plain in comparison.pairs]
-        sides = [_spread(map(figure, side), ".1f") for side in zip(*comparison.pairs, strict=True)]
+        sides = [_spread(map(figure, side), ".1f") for side in comparison.sides]
         return (
             f"| {title} | {sides[0]} | {sides[1]} | **{median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) |"
         )
@@ -134,7 +135,7 @@ def _steps(comparison: Comparison) -> str:
 
 
 def _losses(comparison: Comparison) -> str:
-    raytag, plain = zip(*comparison.pairs, strict=True)
+    raytag, plain = comparison.sides
     comparisons = [("raytag and plain", [d for pair in comparison.pairs for d in _differences(*pair)])]
     if len(comparison.pairs) > 1:
         comparisons.append(("plain and plain with each minibatch's jets in reverse", _differences_of_neighbours(plain)))
