@@ -45,6 +45,8 @@ PERTURBATION = 0.05
 NUM_SEEDS = {1: 8, 2: 8, 4: 4, 8: 4}
 # Wider models would cost minutes and tell the same; two octaves are always spanned.
 MAX_WIDTH = 256
+# A target is checked all the same, with fewer seeds: 2 of width 512 take about 20 s, 1 of width 1024 about 30 s.
+MAX_TARGET_WIDTH = 1024
 # Measured with GN2 of 2 and 4 layers and base width 32: below .22 under muP, above .8 under the standard one.
 MAX_SLOPE = 0.3
 COORDINATE_SETTINGS = {"lr": 5e-3, "weight_decay": 0.0, "clip_norm": None, "dropout": 0.0}
@@ -52,7 +54,7 @@ COORDINATE_SETTINGS = {"lr": 5e-3, "weight_decay": 0.0, "clip_norm": None, "drop
 OpenWorkload = Callable[[Experiment, torch.device], Workload[Any]]
 
 
-def run_gates(open_workload: OpenWorkload, experiment: Experiment) -> GateReport:
+def run_gates(open_workload: OpenWorkload, experiment: Experiment, target_width: int | None = None) -> GateReport:
     """Run both gates on an experiment's model and data, on the CPU.
 
     Parameters
@@ -61,13 +63,15 @@ def run_gates(open_workload: OpenWorkload, experiment: Experiment) -> GateReport
         Opens the workload; called once, with a copy of the experiment that has small float64 batches.
     experiment
         The experiment to check, at its own base width and parametrisation.
+    target_width
+        A width to transfer to, which joins those of the coordinates unless it is beyond 1024.
     """
     start = time.monotonic()
     bench = _Bench.open(open_workload, experiment)
     return GateReport(
         parametrisation=experiment.mup.parametrisation,
         duplication=_duplication(bench),
-        coordinates=_coordinates(bench),
+        coordinates=_coordinates(bench, target_width),
         num_steps=NUM_STEPS,
         wall_seconds=time.monotonic() - start,
     )
@@ -144,16 +148,23 @@ def _losses(group: TrialGroup, state: RowState) -> list[float]:
     return [math.nan if result is None else result.loss for result in results]
 
 
-def _coordinates(bench: _Bench) -> CoordinatesVerdict:
+def _coordinates(bench: _Bench, target_width: int | None = None) -> CoordinatesVerdict:
     """Train fresh models of several widths and compare the sizes of their activations."""
-    base_width = bench.experiment.mup.base_width
-    seeds = {m * base_width: count for m, count in NUM_SEEDS.items() if m <= 4 or m * base_width <= MAX_WIDTH}
+    seeds = _seeds(bench.experiment.mup.base_width, target_width)
     widths, by_width = list(seeds), [_sizes(bench, width, count) for width, count in seeds.items()]
     initial, change = {}, {}
     for module in by_width[0]:
         initial[module] = width_slope(widths, [sizes[module][:, :1] for sizes in by_width])
         change[module] = width_slope(widths, [sizes[module][:, 1:] for sizes in by_width])
     return CoordinatesVerdict(CoordinateSlopes(_known(initial), _known(change)), widths, MAX_SLOPE)
+
+
+def _seeds(base_width: int, target_width: int | None) -> dict[int, int]:
+    """Return the widths to compare, ascending, with their numbers of seeds."""
+    seeds = {m * base_width: count for m, count in NUM_SEEDS.items() if m <= 4 or m * base_width <= MAX_WIDTH}
+    if target_width is not None and base_width < target_width <= MAX_TARGET_WIDTH:
+        seeds.setdefault(target_width, min(NUM_SEEDS[8], MAX_TARGET_WIDTH // target_width))
+    return dict(sorted(seeds.items()))
 
 
 def _known(slopes: Mapping[str, float | None]) -> dict[str, float]:

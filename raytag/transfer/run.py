@@ -125,7 +125,7 @@ class _Transfer:
             gates: dict[str, Any] = {"passed": None, "lines": ["muP gates: skipped (mup.skip_check)"]}
         else:
             with self.console.status("Checking muP: duplication and coordinates ..."):
-                gates = ray.get(_check_mup.remote(self.plan.experiment))
+                gates = ray.get(_check_mup.remote(self.plan.experiment, self.plan.width))
         write_atomically(self.folder.gates, json.dumps(gates, indent=2))
         for line in gates["lines"]:
             self._say(line)
@@ -168,8 +168,8 @@ def _measure(experiment: Experiment, narrow: Path, wide: Path, device: str) -> C
 
 
 @ray.remote(num_cpus=1)
-def _check_mup(experiment: Experiment) -> dict[str, Any]:
+def _check_mup(experiment: Experiment, width: int) -> dict[str, Any]:
     """Run both muP gates (a Ray task, on a CPU); return their report as plain values and lines for the terminal."""
     torch.set_num_threads(1)  # two OpenMP threads were 2 to 10 times slower on a shared machine
-    report = run_gates(open_workload, experiment)
+    report = run_gates(open_workload, experiment, target_width=width)
     return {**report.to_dict(), "lines": list(report.lines())}

@@ -177,3 +177,19 @@ def test_a_gradient_that_is_no_number_fails_instead_of_changing_nothing(monkeypa
 
     assert report.duplication.largest == math.inf
     assert report.coordinates.slopes.steepest == math.inf
+
+
+@pytest.mark.parametrize(
+    ("target", "seeds"),
+    [
+        (None, {32: 8, 64: 8, 128: 4, 256: 4}),
+        (128, {32: 8, 64: 8, 128: 4, 256: 4}),
+        (96, {32: 8, 64: 8, 96: 4, 128: 4, 256: 4}),
+        (512, {32: 8, 64: 8, 128: 4, 256: 4, 512: 2}),
+        (1024, {32: 8, 64: 8, 128: 4, 256: 4, 1024: 1}),
+        (2048, {32: 8, 64: 8, 128: 4, 256: 4}),  # minutes
+        (16, {32: 8, 64: 8, 128: 4, 256: 4}),
+    ],
+)
+def test_a_target_joins_the_widths_that_are_compared(target, seeds):
+    assert list(gates._seeds(32, target).items()) == list(seeds.items())
