@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 
-from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
+import optuna
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
 from optuna.trial import Trial as OptunaTrial
 
 from raytag.config.experiment import SearchConfig
 from raytag.config.space import Categorical, LogUniform, SearchSpace
 
-__all__ = ["new_pruner", "new_sampler", "suggest", "trial_seed"]
+__all__ = ["RungPruner", "new_sampler", "suggest", "trial_seed"]
 
 
 def trial_seed(search: SearchConfig, number: int) -> int:
@@ -36,15 +38,33 @@ def new_sampler(search: SearchConfig, number: int) -> BaseSampler:
     return TPESampler(n_startup_trials=search.num_startup_trials, constant_liar=True, seed=seed)
 
 
-def new_pruner(search: SearchConfig) -> BasePruner:
-    """Return successive halving on the trials' own steps, or no pruning without a first rung.
+class RungPruner(BasePruner):
+    """Asynchronous successive halving on the trials' own steps (arXiv:1810.05934); without a first rung, no pruning.
 
     The rungs lie at first_rung, first_rung * reduction_factor, ...; at each, the best 1 / reduction_factor of the
-    trials that reached it so far go on (asynchronous successive halving, arXiv:1810.05934).
+    trials that reached it so far go on. The rule is that of Optuna's SuccessiveHalvingPruner, which however notes in
+    the trial that it has judged before anyone has heard the verdict: a process killed in between would lose it.
     """
-    if search.first_rung is None:
-        return NopPruner()
-    return SuccessiveHalvingPruner(min_resource=search.first_rung, reduction_factor=search.reduction_factor)
+
+    def __init__(self, search: SearchConfig) -> None:
+        self._first_rung, self._reduction_factor = search.first_rung, search.reduction_factor
+
+    def is_rung(self, step: int) -> bool:
+        """Tell whether trials are judged at a step."""
+        rung = self._first_rung or step + 1
+        while rung < step:
+            rung *= self._reduction_factor
+        return rung == step
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Tell whether the trial ends at its last step; the same history gives the same answer."""
+        step = trial.last_step
+        if step is None or not self.is_rung(step):
+            return False
+        trials = study.get_trials(deepcopy=False)
+        objectives = sorted(other.intermediate_values[step] for other in trials if step in other.intermediate_values)
+        num_promoted = max(1, len(objectives) // self._reduction_factor)
+        return trial.intermediate_values[step] > objectives[num_promoted - 1]
 
 
 def suggest(trial: OptunaTrial, space: SearchSpace) -> None:

@@ -23,13 +23,14 @@ from raytag.config.space import SearchSpace
 from raytag.errors import StudyError
 from raytag.records import OBJECTIVE, TrialRecord, TrialState
 from raytag.search.folder import StudyFolder
-from raytag.search.sampling import new_pruner, new_sampler, suggest, trial_seed
+from raytag.search.sampling import RungPruner, new_sampler, suggest, trial_seed
 from raytag.training.trial import Trial
 
 __all__ = ["Study"]
 
 METRICS = "metrics:"  # user attribute "metrics:<step>" → {metric: value}
 WORKER, FAILURE, LOSSES = "worker", "failure", "losses"
+PROMOTED = "promoted"  # step of the last rung that the trial has passed
 
 _STATES = {
     OptunaState.RUNNING: TrialState.RUNNING,
@@ -48,6 +49,7 @@ class Study:
 
     def __init__(self, experiment: Experiment, space: SearchSpace, studies: Mapping[int, optuna.Study]) -> None:
         self._experiment, self._space, self._studies = experiment, space, studies
+        self._pruner = RungPruner(experiment.search)
 
     @classmethod
     def open(cls, folder: StudyFolder, experiment: Experiment, space: SearchSpace) -> Study:
@@ -58,7 +60,6 @@ class Study:
             width: optuna.create_study(
                 study_name=_study_name(experiment, width),
                 storage=storage,
-                pruner=new_pruner(experiment.search),
                 direction="minimize",
                 load_if_exists=True,
             )
@@ -143,25 +144,22 @@ class Study:
     def report(self, name: str, step: int, metrics: Mapping[str, float]) -> bool:
         """Record a trial's metrics after ``step`` of its own steps; return whether it goes on.
 
-        The trial ends here if this was its last step, if it is pruned, or if the objective is not finite. A step that
-        is already recorded changes nothing, so a report may safely be repeated.
+        The trial ends here if this was its last step, if it is pruned, or if the objective is not finite. A report
+        may safely be repeated: a recorded step stays as it is, and a trial whose end was lost with the process that
+        recorded its step ends now.
         """
         frozen = self._frozen(name)
         if frozen.state.is_finished():
             return False
-        if step in frozen.intermediate_values:
-            return True
-        objective = metrics[OBJECTIVE]
-        if not math.isfinite(objective):
-            self.fail(name, f"the validation loss became {objective} at step {step}")
-            return False
-        self._set(name, f"{METRICS}{step}", dict(metrics))  # before the value: a step with a value has all its metrics
-        study = self._studies[_width_of(name)]
-        study._storage.set_trial_intermediate_value(frozen._trial_id, step, objective)
-        if step >= self._experiment.training.num_steps:
-            study.tell(frozen.number, objective)
-            return False
-        return not self._prune(name)
+        if step not in frozen.intermediate_values:
+            objective = metrics[OBJECTIVE]
+            if not math.isfinite(objective):
+                self.fail(name, f"the validation loss became {objective} at step {step}")
+                return False
+            self._set(name, f"{METRICS}{step}", dict(metrics))  # before the value: a step with a value has all metrics
+            storage = self._studies[_width_of(name)]._storage
+            storage.set_trial_intermediate_value(frozen._trial_id, step, objective)
+        return self._goes_on(name, step)
 
     def fail(self, name: str, reason: str, traceback: str = "") -> None:
         """End a trial as failed, with a one-line reason and the traceback if there is one."""
@@ -191,13 +189,19 @@ class Study:
                     study.sampler = new_sampler(self._experiment.search, frozen.number)
                     suggest(optuna.Trial(study, frozen._trial_id), self._space)
 
-    def _prune(self, name: str) -> bool:
-        study = self._studies[_width_of(name)]
-        frozen = self._frozen(name)
-        is_pruned = study.pruner.prune(study, frozen)
-        if is_pruned:
+    def _goes_on(self, name: str, step: int) -> bool:
+        """End a trial that is complete or pruned at a recorded step; return whether it goes on."""
+        frozen, study = self._frozen(name), self._studies[_width_of(name)]
+        if step >= self._experiment.training.num_steps:
+            study.tell(frozen.number, frozen.intermediate_values[step])
+            return False
+        if not self._pruner.is_rung(step) or frozen.user_attrs.get(PROMOTED, 0) >= step:
+            return True
+        if self._pruner.prune(study, frozen):
             study.tell(frozen.number, state=OptunaState.PRUNED)
-        return is_pruned
+            return False
+        self._set(name, PROMOTED, step)  # a repeated report must not be judged again, among more trials
+        return True
 
     def _trials(self, width: int) -> list[FrozenTrial]:
         return self._studies[width].get_trials(deepcopy=False)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -74,6 +75,52 @@ def test_a_repeated_report_changes_nothing(open_study):
 
     assert report(study, name, 10, 0.9)
     assert study.record(name) == before
+
+
+@pytest.fixture
+def killed_at_tell(monkeypatch):
+    """Return what makes a report as a process does that is killed just before it ends the trial."""
+
+    def report_and_die(study, name, step, objective):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("optuna.Study.tell", Mock(side_effect=KeyboardInterrupt))
+            report(study, name, step, objective)
+
+    return report_and_die
+
+
+def test_a_trial_killed_before_its_end_was_written_completes_when_the_report_is_repeated(open_study, killed_at_tell):
+    study = open_study()
+    name = study.ask(32)
+    killed_at_tell(study, name, 40, 0.5)
+
+    resumed = open_study()
+    assert not report(resumed, name, 40, 0.5)
+    assert resumed.record(name).state is TrialState.COMPLETE
+
+
+def test_a_trial_killed_before_it_was_pruned_is_pruned_when_the_report_is_repeated(
+    open_study, make_experiment, killed_at_tell
+):
+    experiment = make_experiment(first_rung=10, reduction_factor=2)
+    study = open_study(experiment)
+    best, middle, worst = (study.ask(32) for _ in range(3))
+    for name, objective in ((best, 0.1), (worst, 9.0)):
+        report(study, name, 10, objective)
+    killed_at_tell(study, middle, 10, 0.2)
+
+    resumed = open_study(experiment)
+    assert not report(resumed, middle, 10, 0.2)
+    assert resumed.record(middle).state is TrialState.PRUNED
+
+
+def test_a_trial_that_passed_a_rung_is_not_judged_again(open_study, make_experiment):
+    study = open_study(make_experiment(first_rung=10, reduction_factor=2))
+    first, better = study.ask(32), study.ask(32)
+    assert report(study, first, 10, 0.5)
+    assert report(study, better, 10, 0.1)
+
+    assert report(study, first, 10, 0.5)
 
 
 def test_a_poor_trial_is_pruned_at_the_first_rung_and_not_before(open_study, make_experiment):

@@ -1,5 +1,7 @@
 """The worker with a real study and the toy workload, in this process: Ray adds only distance."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from toy_workload import ToyWorkload
@@ -121,6 +123,19 @@ def test_a_killed_workers_trials_go_on_as_if_nothing_had_happened(new_owner, wor
     work(owner)
 
     assert results(owner) == results(whole)
+
+
+def test_a_trial_whose_end_was_lost_with_the_owner_ends_without_training(new_owner, work, folder, monkeypatch):
+    owner = new_owner(widths=(32,), trials_per_width=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.Study.tell", Mock(side_effect=Killed))
+        work(owner)
+    owner._lock.close()
+    owner = new_owner(widths=(32,), trials_per_width=1)
+    work(owner)
+
+    assert records(owner)["w32-0000"].state is TrialState.COMPLETE
+    assert folder.checkpoint("w32-0000").exists()
 
 
 def test_a_resumed_trial_repeats_no_step_it_has_saved(new_owner, work, monkeypatch):
