@@ -66,7 +66,7 @@ class Logbook:
         self._experiment_id = found.experiment_id if found else self._create(experiment)
 
     def open_run(self, key: str, name: str, tags: Mapping[str, str], parent: Run | None = None) -> Run:
-        """Return the run of this key, set to running again if it had ended; create it if there is none."""
+        """Return the run of this key, whatever its status; create it if there is none."""
         found = self._search(f"tags.`{KEY}` = '{key}'")
         if found:
             run = Run(self._client, found[0])

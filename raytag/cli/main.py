@@ -3,7 +3,8 @@
 A command module has ``add_parser(subparsers)``, which sets the default ``run``: a function of the parsed arguments.
 It imports torch, ray, mlflow and optuna only inside ``run``, so that ``raytag --help`` is quick.
 
-Exit codes: 0 done · 1 a muP gate failed · 2 a mistake of the user · 130 stopped with Ctrl-C.
+Exit codes: 0 done · 1 a muP gate failed, or trials are left unfinished · 2 a mistake of the user · 130 stopped with
+Ctrl-C.
 """
 
 from __future__ import annotations

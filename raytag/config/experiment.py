@@ -77,7 +77,7 @@ class DataConfig(Frozen):
 
     train: ConfigPath = Field(description="h5 file of training jets.")
     val: ConfigPath = Field(description="h5 file of validation jets; the search's objective comes from it.")
-    test: ConfigPath | None = Field(None, description="h5 file of test jets, read by transfer and evaluate only.")
+    test: ConfigPath | None = Field(None, description="h5 file of test jets, read by `raytag transfer` only.")
     norm_dict: ConfigPath = Field(description="YAML {dataset: {variable: {mean, std}}} of the training file.")
     class_dict: ConfigPath | None = Field(
         None, description="YAML {dataset: {label: [class weights]}}; without it every class weighs 1."
@@ -184,7 +184,7 @@ class ResourcesConfig(Frozen):
 class MlflowConfig(Frozen):
     """Where MLflow records the study."""
 
-    tracking_uri: str | None = Field(None, description="Default: sqlite:///mlflow.db in the working directory.")
+    tracking_uri: str | None = Field(None, description="Default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory.")
     experiment: str = Field("raytag", min_length=1, description="MLflow experiment that holds the runs.")
 
 
