@@ -184,7 +184,9 @@ class ResourcesConfig(Frozen):
 class MlflowConfig(Frozen):
     """Where MLflow records the study."""
 
-    tracking_uri: str | None = Field(None, description="Default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory.")
+    tracking_uri: str | None = Field(
+        None, description="Default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."
+    )
     experiment: str = Field("raytag", min_length=1, description="MLflow experiment that holds the runs.")
 
 
