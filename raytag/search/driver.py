@@ -180,8 +180,7 @@ class _Driver:
         if any(record.history for record in records):
             draw_loss_versus_lr(records, self.folder.picture, f"{self.experiment.name}: objective versus learning rate")
             files.append(self.folder.picture)
-        self.mirror.sync(records, _gate_tags(self.gates))
-        if not self.mirror.close(status, files):
+        if not self.mirror.close(status, files, records, _gate_tags(self.gates)):
             self._say("MLflow lacks the last results; the same command writes them when it answers again.")
 
     def _records(self) -> list[TrialRecord]:

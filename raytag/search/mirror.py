@@ -6,6 +6,7 @@ Nothing is ever read back from MLflow, and writing again adds nothing, so an int
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,9 @@ MAX_TAG = 5000  # characters that MLflow keeps of a tag
 
 class StudyMirror:
     """Writes a study's trials to MLflow; a logbook that fails is warned about once and tried again.
+
+    Threads may call it: one writes, the others wait. After :meth:`close` nothing more is written, because what a late
+    thread brings is older.
 
     Parameters
     ----------
@@ -48,16 +52,25 @@ class StudyMirror:
         self._runs: dict[str, Run] = {}
         self._tags: dict[str, str] = {}
         self._pending: dict[str, TrialRecord] = {}
-        self._has_warned = False
+        self._has_warned = self._is_closed = False
+        self._lock = threading.Lock()
 
     def sync(self, records: Iterable[TrialRecord] = (), tags: Mapping[str, str] | None = None) -> bool:
         """Write what changed; return whether MLflow has everything now. What fails is kept for the next call."""
-        self._pending.update({record.name: record for record in records})
-        self._tags.update(tags or {})
-        return self._attempt(self._sync)
+        with self._lock:
+            if self._is_closed:
+                return False
+            self._collect(records, tags or {})
+            return self._attempt(self._sync)
 
-    def close(self, status: Status, files: Sequence[Path] = ()) -> bool:
-        """End the study's run, with its artifacts; return whether that worked."""
+    def close(
+        self,
+        status: Status,
+        files: Sequence[Path] = (),
+        records: Iterable[TrialRecord] = (),
+        tags: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Write what changed and end the study's run, with its artifacts; return whether that worked."""
 
         def close() -> None:
             self._sync()
@@ -65,7 +78,14 @@ class StudyMirror:
             self._parent.attach(file for file in files if file.exists())
             self._parent.set_status(status)
 
-        return self._attempt(close)
+        with self._lock:
+            self._is_closed = True
+            self._collect(records, tags or {})
+            return self._attempt(close)
+
+    def _collect(self, records: Iterable[TrialRecord], tags: Mapping[str, str]) -> None:
+        self._pending.update({record.name: record for record in records})
+        self._tags.update(tags)
 
     def _attempt(self, write: Callable[[], None]) -> bool:
         try:

@@ -1,9 +1,11 @@
 from dataclasses import replace
+from threading import Event, Thread
 
 import pytest
 from mlflow.tracking import MlflowClient
 
 from raytag.config.hyperparameters import Hyperparameters
+from raytag.logbook import Logbook
 from raytag.records import TrialRecord, TrialState
 from raytag.search.mirror import StudyMirror
 
@@ -137,6 +139,35 @@ def test_a_server_that_is_away_is_warned_about_once_and_tried_again(open_mirror,
     mirror.tracking_uri = uri
     assert mirror.sync()
     assert sorted(runs()) == ["study", "w32-0000", "w32-0001"]
+
+
+def test_the_driver_waits_for_a_thread_that_is_still_writing(open_mirror, runs, monkeypatch):
+    entered = [Event(), Event()]
+
+    def open_slowly(*arguments):
+        first, second = entered
+        (second if first.is_set() else first).set()
+        second.wait(0.5)  # a second writer would come in
+        return Logbook(*arguments)
+
+    monkeypatch.setattr("raytag.search.mirror.Logbook", open_slowly)
+    mirror = open_mirror()
+    thread = Thread(target=mirror.sync, args=([record(0)],))
+    thread.start()
+    entered[0].wait()
+    mirror.close("FINISHED", records=[record(0), record(1)])
+    thread.join()
+
+    assert not entered[1].is_set()
+    assert sorted(runs()) == ["study", "w32-0000", "w32-0001"]
+
+
+def test_a_closed_mirror_hears_no_latecomer(open_mirror, runs):
+    mirror = open_mirror()
+    mirror.close("FINISHED", records=[record(0)])
+    mirror.sync([record(0, TrialState.RUNNING, history={10: HISTORY[10]})])
+
+    assert runs()["w32-0000"].info.status == "FINISHED"
 
 
 def test_the_end_of_a_study_brings_its_files(open_mirror, runs, folder, uri):

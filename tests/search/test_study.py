@@ -82,9 +82,10 @@ def killed_at_tell(monkeypatch):
     """Return what makes a report as a process does that is killed just before it ends the trial."""
 
     def report_and_die(study, name, step, objective):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patch:
             patch.setattr("optuna.Study.tell", Mock(side_effect=KeyboardInterrupt))
-            report(study, name, step, objective)
+            with pytest.raises(KeyboardInterrupt):
+                report(study, name, step, objective)
 
     return report_and_die
 
