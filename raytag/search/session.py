@@ -36,18 +36,22 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a Ray cluster offers."""
+    """What a Ray cluster offers: in all, and on the nodes that have most."""
 
     cpus: float
     gpus: float
     num_nodes: int
+    node_cpus: float = math.inf
+    node_gpus: float = math.inf
 
 
 def cluster_size() -> Cluster:
     """Return what the cluster of the running session offers."""
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # ray's own omission
     nodes: list[Any] = ray.nodes()  # type: ignore[no-untyped-call]
-    return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), len(nodes))
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    cpus, gpus = (max((node.get(kind, 0.0) for node in alive), default=0.0) for kind in ("CPU", "GPU"))
+    return Cluster(resources.get("CPU", 0.0), resources.get("GPU", 0.0), len(alive), cpus, gpus)
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,13 @@ def share_resources(resources: ResourcesConfig, cluster: Cluster, num_trials: in
         All that Ray has.
     num_trials
         Trials that are still to be trained.
+
+    Raises
+    ------
+    RaytagError
+        No node can hold a worker, for which Ray would wait for ever.
     """
+    _check_fit(resources, cluster)
     cpus, gpus = cluster.cpus, cluster.gpus
     uses_gpus = gpus > 0 and resources.gpus_per_worker != 0
     num_workers = resources.num_workers
@@ -121,10 +131,30 @@ def share_resources(resources: ResourcesConfig, cluster: Cluster, num_trials: in
     return Share(num_workers, resources.cpus_per_worker, gpus_per_worker)
 
 
+def _check_fit(resources: ResourcesConfig, cluster: Cluster) -> None:
+    """Raise RaytagError unless a worker fits on the largest node, and into Ray's rules."""
+    cpus, gpus = min(cluster.cpus, cluster.node_cpus), min(cluster.gpus, cluster.node_gpus)
+    if resources.cpus_per_worker > cpus:
+        raise RaytagError(
+            f"resources.cpus_per_worker: a worker needs {resources.cpus_per_worker:g} CPUs, the largest node has "
+            f"{cpus:g}. Give at most {cpus:g}."
+        )
+    wanted = resources.gpus_per_worker or 0
+    if wanted > gpus:
+        advice = f"Give at most {gpus:g}" if gpus else "Give 0, or leave it out"
+        raise RaytagError(
+            f"resources.gpus_per_worker: a worker needs {wanted:g} GPUs, the largest node has {gpus:g}. {advice}."
+        )
+    if wanted > 1 and not float(wanted).is_integer():
+        raise RaytagError(
+            f"resources.gpus_per_worker: Ray gives a share of one GPU or whole GPUs, not {wanted:g}. "
+            "Give 1: a worker computes on one."
+        )
+
+
 def _gpu_share(gpus: float, num_workers: int) -> float:
-    """Return a share such that all workers fit: a share below 1 must divide a GPU, one above must be whole."""
-    per_gpu = math.ceil(num_workers / gpus)
-    return 1 / per_gpu if per_gpu > 1 else float(max(1, int(gpus / num_workers)))
+    """Return a share such that all workers fit: it must divide a GPU, and a worker computes on one."""
+    return 1 / math.ceil(num_workers / gpus)
 
 
 def _local_cpus(resources: ResourcesConfig) -> int | None:

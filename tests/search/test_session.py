@@ -1,6 +1,7 @@
 import pytest
 
 from raytag.config.experiment import ResourcesConfig
+from raytag.errors import RaytagError
 from raytag.search.session import Cluster, share_resources
 
 
@@ -15,6 +16,7 @@ from raytag.search.session import Cluster, share_resources
         ({"num_workers": 1}, Cluster(16, 1, 1), (1, 1, 1)),
         ({"num_workers": 3}, Cluster(16, 2, 1), (3, 1, 0.5)),
         ({"gpus_per_worker": 0.1}, Cluster(64, 1, 1), (10, 1, 0.1)),
+        ({"num_workers": 1}, Cluster(2, 2, 2, 1, 1), (1, 1, 1)),
         ({"gpus_per_worker": 0}, Cluster(16, 1, 1), (16, 1, 0)),
     ],
 )
@@ -28,3 +30,25 @@ def test_workers_share_what_there_is(wishes, cluster, expected):
 
 def test_there_are_no_more_workers_than_trials():
     assert share_resources(ResourcesConfig(), Cluster(64, 0, 1), num_trials=3).num_workers == 3
+
+
+@pytest.mark.parametrize(
+    ("wishes", "cluster", "told"),
+    [
+        ({"cpus_per_worker": 4}, Cluster(2, 0, 1), "needs 4 CPUs, the largest node has 2. Give at most 2."),
+        ({"cpus_per_worker": 4}, Cluster(6, 0, 3, 2, 0), "needs 4 CPUs, the largest node has 2. Give at most 2."),
+        (
+            {"gpus_per_worker": 0.5},
+            Cluster(2, 0, 1),
+            "needs 0.5 GPUs, the largest node has 0. Give 0, or leave it out.",
+        ),
+        ({"gpus_per_worker": 2}, Cluster(8, 2, 2, 4, 1), "needs 2 GPUs, the largest node has 1. Give at most 1."),
+        ({"gpus_per_worker": 1.5}, Cluster(8, 2, 1), "a share of one GPU or whole GPUs, not 1.5. Give 1"),
+    ],
+)
+def test_a_worker_that_fits_nowhere_is_refused(wishes, cluster, told):
+    with pytest.raises(RaytagError) as error:
+        share_resources(ResourcesConfig(**wishes), cluster, num_trials=10)
+
+    assert told in str(error.value)
+    assert f"resources.{next(iter(wishes))}: " in str(error.value)
