@@ -16,6 +16,7 @@ from raytag.config.experiment import Experiment
 from raytag.config.resolved import results_digest
 from raytag.config.space import SearchSpace
 from raytag.errors import CheckError, StudyError
+from raytag.files import write_atomically
 from raytag.logbook import Status
 from raytag.records import TrialRecord
 from raytag.report.loss_versus_lr import draw_loss_versus_lr
@@ -106,7 +107,7 @@ class _Driver:
     def run(self, address: str | None, open_workload: OpenWorkload | None) -> None:
         """Train what is left to train, and record how that ended."""
         origin = provenance.collect({"search": self.experiment.search.seed, "data": self.experiment.training.data_seed})
-        self.folder.provenance.write_text(json.dumps(origin.to_dict(), indent=1))
+        write_atomically(self.folder.provenance, json.dumps(origin.to_dict(), indent=1))
         tags = {"raytag.digest": self.digest, "raytag.version": __version__}
         if origin.code:
             tags["mlflow.source.git.commit"] = origin.code.commit + ("-dirty" if origin.code.is_dirty else "")
@@ -154,7 +155,7 @@ class _Driver:
                 task = ray.remote(check_mup).options(num_cpus=job.share.cpus)
                 self.gates = ray.get(task.remote(job))
         self.gates["digest"] = self.digest
-        self.folder.gates.write_text(json.dumps(self.gates, indent=1))
+        write_atomically(self.folder.gates, json.dumps(self.gates, indent=1))
         owner.annotate("gates", self.gates)
         for line in self.gates["lines"]:
             self._say(line)

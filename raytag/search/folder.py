@@ -22,6 +22,7 @@ from raytag.config.experiment import Experiment
 from raytag.config.resolved import dump_experiment, dump_space
 from raytag.config.space import SearchSpace
 from raytag.errors import StudyError
+from raytag.files import write_atomically
 
 __all__ = ["StudyFolder", "exclusive"]
 
@@ -107,9 +108,9 @@ class StudyFolder:
             self._check_settings(experiment, space)
         self.path.mkdir(parents=True, exist_ok=True)
         if not self.identity_file.exists():
-            _write(self.identity_file, f"{experiment.name}-{secrets.token_hex(6)}")
-        _write(self.experiment, dump_experiment(experiment))
-        _write(self.space, dump_space(space))  # last: its presence says that both are there
+            write_atomically(self.identity_file, f"{experiment.name}-{secrets.token_hex(6)}")
+        write_atomically(self.experiment, dump_experiment(experiment))
+        write_atomically(self.space, dump_space(space))  # last: its presence says that both are there
 
     def load_settings(self) -> tuple[Experiment, SearchSpace]:
         """Return the settings that the study was made with.
@@ -193,9 +194,3 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         path = f"{prefix}.{key}".strip(".")
         leaves.update(_flat(value, path) if isinstance(value, Mapping) else {path: value})
     return leaves
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)

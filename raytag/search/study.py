@@ -82,9 +82,11 @@ class Study:
         if not folder.journal.exists():
             raise StudyError(f"{folder.path}: the search has no trials yet.")
         storage = _storage(folder)
+        begun = set(optuna.get_all_study_names(storage))  # a writer may be between two widths, or have died there
         studies = {
-            width: optuna.load_study(study_name=_study_name(experiment, width), storage=storage)
+            width: optuna.load_study(study_name=name, storage=storage)
             for width in experiment.search.widths
+            if (name := _study_name(experiment, width)) in begun
         }
         return cls(experiment, space, studies)
 
@@ -100,8 +102,8 @@ class Study:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The widths, ascending."""
-        return self._experiment.search.widths
+        """The widths that have begun, ascending."""
+        return tuple(self._studies)
 
     # -- reading ----------------------------------------------------------------------------------------------------
 

@@ -16,9 +16,10 @@ import yaml
 from raytag.config.experiment import Experiment
 from raytag.config.resolved import dump_experiment
 from raytag.errors import StudyError
+from raytag.files import write_atomically
 from raytag.transfer.plan import TransferPlan
 
-__all__ = ["WideFolder", "WideProgress"]
+__all__ = ["WideFolder", "WideProgress", "write_atomically"]
 
 # What the wide model follows from; the other sections say where it is trained and recorded.
 _SECTIONS = ("data", "model", "mup", "training", "hyperparameters")
@@ -145,13 +146,6 @@ class WideFolder:
                 "\n".join([f"{self.path}: holds a wide run with other settings:", *refused])
                 + "\nGive the old settings, or move that run aside with --restart."
             )
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file's content so that a reader sees the old or the new text, never a part."""
-    partial = path.with_suffix(f"{path.suffix}.partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def test_there_are_no_more_workers_than_trials():
         (
             {"gpus_per_worker": 0.5},
             Cluster(2, 0, 1),
-            "needs 0.5 GPUs, the largest node has 0. Give 0, or leave it out.",
+            "needs 0.5 GPUs, the largest node has 0. Give 0, or",
         ),
         ({"gpus_per_worker": 2}, Cluster(8, 2, 2, 4, 1), "needs 2 GPUs, the largest node has 1. Give at most 1."),
         ({"gpus_per_worker": 1.5}, Cluster(8, 2, 1), "a share of one GPU or whole GPUs, not 1.5. Give 1"),

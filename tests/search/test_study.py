@@ -1,6 +1,7 @@
 from pathlib import Path
 from unittest.mock import Mock
 
+import optuna
 import pytest
 
 from raytag.errors import StudyError
@@ -205,6 +206,28 @@ def test_reading_a_study_needs_only_its_folder(open_study, tmp_path, make_experi
     finish(study, study.ask(64))
 
     assert Study.load(StudyFolder(tmp_path / "study")).records() == study.records()
+
+
+def test_a_study_killed_between_its_widths_is_read_and_goes_on(
+    open_study, tmp_path, make_experiment, space, monkeypatch
+):
+    folder = StudyFolder(tmp_path / "study")
+    folder.prepare(make_experiment(), space)
+    create, created = optuna.create_study, []
+
+    def create_once(**arguments):
+        if created:
+            raise KeyboardInterrupt
+        created.append(create(**arguments))
+        return created[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.create_study", create_once)
+        with pytest.raises(KeyboardInterrupt):
+            open_study()
+
+    assert Study.load(folder).records() == []
+    assert open_study().ask(64) == "w64-0000"
 
 
 def test_reading_where_no_study_is_says_so(tmp_path):
