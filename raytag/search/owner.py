@@ -21,7 +21,7 @@ from raytag.training.trial import Trial
 
 __all__ = ["MAX_LOSSES", "Snapshot", "StudyOwner"]
 
-MAX_LOSSES = 3  # workers that may die under a trial before the trial is called the culprit
+MAX_LOSSES = 3  # workers that may die under a trial without a step in between before it is called the culprit
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,21 @@ class StudyOwner:
         """Return a trial for a free slot of the worker, or None if it should not take another one now.
 
         Trials left by a dead worker come first. Towards the end a worker gets no more than its fair share of the
-        unfinished trials, so that none trains the last ones alone.
+        unfinished trials, so that none trains the last ones alone. A trial whose next loss would be its last is trained
+        alone, so that it fails for what it does itself and not for a neighbour.
         """
-        if len(self._held[worker]) >= self._fair_share():
+        held = self._held[worker]
+        if len(held) >= self._fair_share() or any(map(self._is_suspect, held)):
             return None
-        if self._waiting[width]:
-            name = self._waiting[width].pop(0)
+        waiting = [name for name in self._waiting[width] if not (held and self._is_suspect(name))]
+        if waiting:
+            name = waiting[0]
+            self._waiting[width].remove(name)
         elif self._study.num_to_ask(width):
             name = self._study.ask(width)
         else:
             return None
-        self._held[worker].add(name)
+        held.add(name)
         self._study.assign(name, worker)
         self._touch(name)
         return self._study.trial(name)
@@ -144,6 +148,9 @@ class StudyOwner:
         return os.getpid()
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _is_suspect(self, name: str) -> bool:
+        return self._study.num_losses(name) == MAX_LOSSES - 1
 
     def _fair_share(self) -> int:
         return math.ceil(self.num_unfinished() / self._num_workers)

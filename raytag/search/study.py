@@ -124,6 +124,11 @@ class Study:
         """Return the names of a width's trials that were asked for and are not finished."""
         return [_name(width, frozen.number) for frozen in self._trials(width) if not frozen.state.is_finished()]
 
+    def num_losses(self, name: str) -> int:
+        """Return how many workers were lost while they trained a trial, since it last recorded a step."""
+        losses: int = self._frozen(name).user_attrs.get(LOSSES, 0)
+        return losses
+
     def num_to_ask(self, width: int) -> int:
         """Return how many trials of a width are still to be asked for."""
         return max(0, self._experiment.search.trials_per_width - len(self._trials(width)))
@@ -161,6 +166,8 @@ class Study:
             self._set(name, f"{METRICS}{step}", dict(metrics))  # before the value: a step with a value has all metrics
             storage = self._studies[_width_of(name)]._storage
             storage.set_trial_intermediate_value(frozen._trial_id, step, objective)
+            if self.num_losses(name):
+                self._set(name, LOSSES, 0)  # a trial that gets on is not what kills its workers
         return self._goes_on(name, step)
 
     def fail(self, name: str, reason: str, traceback: str = "") -> None:
@@ -171,8 +178,8 @@ class Study:
             self._studies[_width_of(name)].tell(frozen.number, state=OptunaState.FAIL)
 
     def count_loss(self, name: str) -> int:
-        """Count that a trial's worker was lost while it trained; return how often that has happened."""
-        losses: int = self._frozen(name).user_attrs.get(LOSSES, 0) + 1
+        """Count that a trial's worker was lost; return how often that has happened since its last recorded step."""
+        losses = self.num_losses(name) + 1
         self._set(name, LOSSES, losses)
         return losses
 

@@ -88,6 +88,31 @@ def test_a_trial_that_kills_its_workers_fails(new_owner):
     assert record.failure == "3 workers died while they trained it; the last: CUDA out of memory\nTraceback"
 
 
+def test_a_trial_that_gets_on_is_not_the_one_that_kills_its_workers(new_owner):
+    owner = new_owner(widths=(32,), trials_per_width=1)
+    for step in (10, 20, 30):
+        owner.register("a")
+        name = owner.ask("a", 32).name
+        owner.report("a", name, step, {"val/objective": 1.0})
+        owner.release("a", "the node went away")
+
+    assert records(owner)["w32-0000"].state is TrialState.RUNNING
+
+
+def test_only_the_trial_that_kills_its_workers_fails_not_its_neighbours(new_owner):
+    owner = new_owner(num_workers=1, widths=(32,), trials_per_width=6)
+    culprit = "w32-0001"
+    while owner.num_unfinished():
+        owner.register("a")
+        held = [trial.name for _ in range(4) if (trial := owner.ask("a", 32))]
+        if culprit in held:
+            owner.release("a", "its process died")
+        for name in () if culprit in held else held:
+            finish(owner, "a", name)
+
+    assert [name for name, record in records(owner).items() if record.state is TrialState.FAILED] == [culprit]
+
+
 def test_a_trial_that_ended_is_not_held_any_more(new_owner):
     owner = new_owner()
     owner.register("a")
