@@ -41,9 +41,16 @@ CLASS_DICT = "class_dict.yaml"
 ROWS_PER_H5_CHUNK = 100
 GZIP_LEVEL = 4
 
+# Single tracks would rule the loss if the weight of a class that hardly occurs were its inverse share: such a track in
+# the validation file, and label smoothing even without one. The rarest origin of ttbar, FROM_TAU, weighs 61.
+MAX_WEIGHT = 100.0
+
 # What the tagger may read: everything measured, without the flag that tells tracks from empty slots.
 JET_INPUTS = tuple(v.name for v in JET_VARIABLES if v.name not in TRUTH_VARIABLES)
 TRACK_INPUTS = tuple(v.name for v in TRACK_VARIABLES if v.name not in TRUTH_VARIABLES and v.name != VALID)
+
+# The split of a jet that is left out.
+NO_SPLIT = -1
 
 Parts = Callable[[], Iterable[PackedJets]]
 
@@ -58,6 +65,9 @@ def write_dataset(
 ) -> dict[str, int]:
     """Write a data folder from the first ``settings.num_jets`` jets of the parts.
 
+    τ jets are left out of all files if one could not train on them: if val has none of them, or train fewer than one to
+    100 of its largest class. τ is the last class, so that the labels of the others stay.
+
     Parameters
     ----------
     folder
@@ -67,25 +77,25 @@ def write_dataset(
     parts
         Gives the parts in order; called twice.
     report
-        Called with the number of jets written so far.
+        Called with the number of jets written so far, those left out among them.
 
     Returns
     -------
     dict
         Number of jets of each split.
     """
-    sizes = np.zeros(len(SPLITS), dtype=np.int64)
-    for part in _truncated(parts(), settings.num_jets):
-        sizes += np.bincount(split_of(part.jets["eventNumber"]), minlength=len(SPLITS))
+    counts = _jet_counts(_truncated(parts(), settings.num_jets))
+    classes = _classes(counts)
+    sizes = counts[:, : len(classes)].sum(axis=1)
     writers = [
-        _SplitWriter(folder / file_name(split, settings.process), int(size), settings)
+        _SplitWriter(folder / file_name(split, settings.process), int(size), classes, settings)
         for split, size in zip(SPLITS, sizes, strict=True)
     ]
-    statistics = _TrainingStatistics()
+    statistics = _TrainingStatistics(len(classes))
     num_written = 0
     try:
         for part in _truncated(parts(), settings.num_jets):
-            split = split_of(part.jets["eventNumber"])
+            split = np.where(part.jets[JET_LABEL] < len(classes), split_of(part.jets["eventNumber"]), NO_SPLIT)
             for index, writer in enumerate(writers):
                 writer.append(part.select(split == index))
             statistics.update(part.select(split == 0))
@@ -100,8 +110,23 @@ def write_dataset(
 
 
 def class_weights(counts: NDArray[np.int64]) -> list[float]:
-    """Return the weight of each class: the largest count over its own (an absent class counts as one)."""
-    return [float(weight) for weight in counts.max() / np.maximum(counts, 1)]
+    """Return the weight of each class: the largest count over its own, at most 100."""
+    return [float(weight) for weight in np.minimum(counts.max() / np.maximum(counts, 1), MAX_WEIGHT)]
+
+
+def _jet_counts(parts: Iterable[PackedJets]) -> NDArray[np.int64]:
+    """Return the number of jets of each split and flavour."""
+    counts = np.zeros((len(SPLITS), len(Flavour)), dtype=np.int64)
+    for part in parts:
+        np.add.at(counts, (split_of(part.jets["eventNumber"]), part.jets[JET_LABEL]), 1)
+    return counts
+
+
+def _classes(counts: NDArray[np.int64]) -> tuple[Flavour, ...]:
+    """Return the classes of the files, given the number of jets of each split and flavour."""
+    train, val, _ = counts
+    has_taus = val[Flavour.TAUJETS] > 0 and train[Flavour.TAUJETS] * MAX_WEIGHT >= train.max() > 0
+    return tuple(flavour for flavour in Flavour if has_taus or flavour != Flavour.TAUJETS)
 
 
 def _truncated(parts: Iterable[PackedJets], num_jets: int) -> Iterator[PackedJets]:
@@ -116,11 +141,11 @@ def _truncated(parts: Iterable[PackedJets], num_jets: int) -> Iterator[PackedJet
 class _SplitWriter:
     """One h5 file, filled part by part."""
 
-    def __init__(self, path: Path, num_jets: int, settings: Settings) -> None:
+    def __init__(self, path: Path, num_jets: int, classes: tuple[Flavour, ...], settings: Settings) -> None:
         self._file = h5py.File(path, "w")
         self._jets = self._dataset(JETS, (num_jets,), JET_DTYPE)
         self._tracks = self._dataset(TRACKS, (num_jets, MAX_TRACKS), TRACK_DTYPE)
-        self._jets.attrs["flavour_label"] = [flavour.name.lower() for flavour in Flavour]
+        self._jets.attrs["flavour_label"] = [flavour.name.lower() for flavour in classes]
         self._file.attrs["unique_jets"] = num_jets
         self._file.attrs["generator"] = f"Pythia8 {settings.process} at 13 TeV, raytag's parametric tracker"
         self._file.attrs[SETTINGS_ATTRIBUTE] = json.dumps(settings.to_dict())
@@ -173,10 +198,10 @@ def _padded(part: PackedJets) -> NDArray[np.void]:
 class _TrainingStatistics:
     """What norm_dict.yaml and class_dict.yaml say about the training file, gathered part by part."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_classes: int) -> None:
         self._jets = {name: Moments() for name in JET_INPUTS}
         self._tracks = {name: Moments() for name in TRACK_INPUTS}
-        self._flavours = np.zeros(len(Flavour), dtype=np.int64)
+        self._flavours = np.zeros(num_classes, dtype=np.int64)
         self._origins = np.zeros(len(Origin), dtype=np.int64)
 
     def update(self, part: PackedJets) -> None:
@@ -184,7 +209,7 @@ class _TrainingStatistics:
         for moments, rows in ((self._jets, part.jets), (self._tracks, part.tracks)):
             for name, moment in moments.items():
                 moment.update(rows[name])
-        self._flavours += np.bincount(part.jets[JET_LABEL], minlength=len(Flavour))
+        self._flavours += np.bincount(part.jets[JET_LABEL], minlength=len(self._flavours))
         self._origins += np.bincount(part.tracks[ORIGIN_LABEL], minlength=len(Origin))
 
     def norm_dict(self) -> dict[str, Any]:

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
+from raytag.config.experiment import DataConfig, Experiment, SearchConfig
+from raytag.data.h5 import check_data
 from raytag.data.schema import JET_DTYPE, TRACK_DTYPE, Flavour
 from raytag.data.simulate.dataset import simulate
 from raytag.data.simulate.settings import Settings
@@ -188,3 +190,16 @@ def test_class_dict_weighs_classes_by_their_inverse_share_of_the_training_file(p
     counts = np.bincount(jets["flavour_label"], minlength=len(Flavour))
 
     assert np.multiply(weights, counts) == pytest.approx(np.full(4, counts.max()))
+
+
+def test_files_of_a_process_without_tau_jets_can_be_trained_on(tmp_path):
+    simulate(tmp_path, Settings("qcd", num_jets=1000, seed=3, events_per_chunk=300, pool_events=40), num_workers=1)
+    train, val, test, norm_dict, class_dict = (tmp_path / name for name in file_names("qcd"))
+
+    check_data(
+        Experiment(
+            name="qcd",
+            data=DataConfig(train=train, val=val, test=test, norm_dict=norm_dict, class_dict=class_dict),
+            search=SearchConfig(space=tmp_path / "space.yaml"),
+        )
+    )
