@@ -13,9 +13,12 @@ _SIMULATE = """\
 Simulate jets: Pythia8 events, FastJet anti-kt 0.4 jets, tracks of a parametric ATLAS-like tracker.
 
 OUT gets pp_output_train.h5, pp_output_val.h5, pp_output_test_PROCESS.h5 (eventNumber % 10 in 0-7, 8, 9) in the GN2
-layout, norm_dict.yaml and class_dict.yaml. In train and val all classes have the pT and |eta| spectrum of the rarest
-one; test jets are as the process makes them. The same options give the same bytes on any number of cores. After Ctrl-C
-the same command goes on."""
+layout, norm_dict.yaml and class_dict.yaml. In train and val a class that outnumbers the process's target class is drawn
+down to the target's spectrum of pT and |eta|, bin by bin; a class that is rarer, and τ jets, keep all their jets. Test
+jets are not resampled. No file has jets without a track, or with a prompt lepton inside. Where a process makes too few
+τ jets to train on, they are left out and the files name three classes.
+
+The same options give the same bytes on any number of cores. After Ctrl-C the same command goes on."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,7 +30,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    processes = "\n".join(f"  {name:8s} {process.meaning}" for name, process in PROCESSES.items())
+    processes = "\n".join(
+        f"  {name:8s} {process.meaning}; target {process.target.name.lower()}" for name, process in PROCESSES.items()
+    )
     parser = commands.add_parser(
         "simulate",
         help="simulate jets in the GN2 layout",
@@ -38,7 +43,7 @@ def _add_simulate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the files")
     parser.add_argument("--process", default="ttbar", metavar="NAME", help="one of the processes below (default ttbar)")
     parser.add_argument(
-        "--jets", type=int, default=60_000, metavar="N", help="jets in the three files together (default 60000)"
+        "--jets", type=int, default=60_000, metavar="N", help="jets to make for all three files (default 60000)"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="seed of everything (default 1)")
     parser.add_argument(

@@ -60,8 +60,9 @@ class _Candidates:
 
 
 def simulate_chunk(settings: Settings, chunk: int, pool: MinimumBiasPool) -> PackedJets:
-    """Simulate one chunk and resample its training and validation jets; test jets stay as they come.
+    """Simulate one chunk and resample its training and validation jets; test jets are not resampled.
 
+    Jets without a track in their cone, and those with a prompt lepton inside, are in no split.
     Resampling chunk by chunk saves the measurement of the tracks of the jets that are dropped.
     """
     rng = np.random.default_rng((settings.seed, chunk))
@@ -100,7 +101,7 @@ def _reconstruct(
 
 
 def _track_cone(jets: Jets) -> NDArray[np.float64]:
-    """Radius of the cone that gives a jet its tracks; shrinks with pT (ATL-PHYS-PUB-2022-027, section 3)."""
+    """Radius of the cone that gives a jet its tracks; shrinks with pT, as in ATLAS flavour tagging."""
     return 0.239 + np.exp(-1.220 - 1.64e-2 * jets.pt)
 
 

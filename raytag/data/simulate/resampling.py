@@ -1,4 +1,8 @@
-"""Resampling: all classes get the spectrum of pT and |eta| of one class, so that a tagger cannot learn kinematics."""
+"""Resampling: classes that outnumber the target are drawn down to its spectrum of pT and |eta|, bin by bin.
+
+By its kinematics a tagger cannot tell a class that was drawn down from the target. A class that is rarer than the
+target in a bin keeps all its jets there, and with them the spectrum that the process gave it.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ _FLAT_SPECTRUM = ("PhaseSpace:pTHatMin=20", "PhaseSpace:bias2Selection=on", "Pha
 
 @dataclass(frozen=True)
 class Process:
-    """A hard process, the jets kept from it, and the class to whose spectrum the others are drawn down.
+    """A hard process, the jets kept from it, and the class to whose spectrum more numerous ones are drawn down.
 
     ``pt_min`` and ``pt_max`` bound the measured jet pT in GeV; ``commands`` are Pythia8 settings.
     """
@@ -67,8 +67,8 @@ class Settings:
     process
         A key of :data:`PROCESSES`.
     num_jets
-        Jets in the three files together: train and val (eventNumber % 10 in 0-7 and 8) after resampling, test (9) as
-        the process makes them.
+        Jets in the three files together: train and val (eventNumber % 10 in 0-7 and 8) after resampling, test (9)
+        without it. Where one cannot train on the τ jets among them, the files have so many fewer.
     seed
         Seed of the whole production.
     is_full

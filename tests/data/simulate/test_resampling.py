@@ -1,4 +1,4 @@
-"""Classes get the spectrum of the target class."""
+"""Classes that outnumber the target class get its spectrum; those that are rarer keep theirs."""
 
 from __future__ import annotations
 
@@ -23,3 +23,13 @@ def test_every_class_has_the_target_spectrum_where_it_has_enough_jets():
     assert spectra[Flavour.CJETS].sum() == np.count_nonzero(flavour == Flavour.CJETS)
     assert spectra[Flavour.TAUJETS].sum() == np.count_nonzero(flavour == Flavour.TAUJETS)
     assert len(np.unique(kept)) == len(kept)
+
+
+def test_a_class_rarer_than_the_target_in_every_bin_keeps_all_its_jets():
+    rng = np.random.default_rng(1)
+    flavour = np.repeat(np.array([Flavour.BJETS, Flavour.UJETS], dtype=np.int32), (100, 1000))
+    bins = np.tile(np.arange(10), 110)
+
+    kept = resample(bins, flavour, Flavour.UJETS, rng)
+
+    assert np.array_equal(np.sort(kept), np.arange(1100))
