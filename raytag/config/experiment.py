@@ -32,7 +32,7 @@ __all__ = [
 Parametrisation = Literal["mup", "standard"]
 Task = Literal["jet_classification", "track_origin", "vertexing"]
 
-# The 19 track inputs of GN2 (ATL-PHYS-PUB-2022-027, table 2), in the order of Salt's GN2.yaml.
+# The 19 track inputs of Salt's GN2 configuration (umami-hep/salt, salt/configs/GN2/GN2.yaml), in its order.
 GN2_TRACK_VARIABLES = (
     "d0",
     "z0SinTheta",

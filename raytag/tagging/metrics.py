@@ -17,7 +17,7 @@ __all__ = ["area_under_curve", "b_discriminant", "flavour_metrics", "rejection",
 
 Floats = NDArray[np.float64]
 
-# Class fractions of the discriminant: ATLAS, arXiv:2505.19689.
+# Class fractions of the discriminant, raytag's defaults: see b_discriminant.
 F_C = 0.2
 F_TAU = 0.05
 WORKING_POINT = 0.70
@@ -26,8 +26,9 @@ WORKING_POINT = 0.70
 def b_discriminant(probabilities: Floats, class_names: Sequence[str]) -> Floats:
     """Return the b-jet discriminant of each jet.
 
-    D_b = log(p_b / (f_c p_c + f_τ p_τ + (1 - f_c - f_τ) p_u)), with f_c = 0.2 and f_τ = 0.05 as for ATLAS's GN2
-    (arXiv:2505.19689). Without a c or τ class its fraction goes to the light jets.
+    D_b = log(p_b / (f_c p_c + f_τ p_τ + (1 - f_c - f_τ) p_u)), with f_c = 0.2 and f_τ = 0.05: raytag's defaults, to our
+    knowledge those of the public GN2 paper (arXiv:2505.19689). The deployed GN2v01 uses f_τ = 0.01: compare rejections
+    only at the same fractions. Without a c or τ class its fraction goes to the light jets.
 
     Parameters
     ----------

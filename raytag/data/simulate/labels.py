@@ -1,4 +1,4 @@
-"""Flavour labels of jets: HadronConeExcl, as ATLAS defines it (ATL-PHYS-PUB-2022-027, section 3).
+"""Flavour labels of jets: HadronConeExcl, the labels of ATLAS flavour tagging.
 
 Each weakly decaying hadron or tau above 5 GeV goes to its nearest jet within 0.3; a jet is then b, c, tau or light, in
 that order.

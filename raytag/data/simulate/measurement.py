@@ -15,6 +15,7 @@ from raytag.data.simulate.vertices import vertex_index
 
 __all__ = ["MIN_SILICON_HITS", "measure", "order_tracks"]
 
+# The choice of this simulation, whose hits are drawn from rough efficiencies.
 MIN_SILICON_HITS = 7
 GEV_PER_MEV = 1e-3
 

@@ -18,9 +18,10 @@ from raytag.data.simulate.tracks import MAX_Z0_SIN_THETA, TruthTracks, truth_tra
 
 __all__ = ["MinimumBiasPool", "load_part", "make_minimum_bias", "save_part"]
 
-# Run 2: 38 inelastic interactions per crossing, 57 of 78 mb of them not diffractive (arXiv:1606.02625). Their distance
-# in z from the primary vertex is Gaussian with sqrt(2) times the 38 mm of the beam spot; inside the window it is taken
-# as flat, and hardly a track from outside is selected.
+# 38 inelastic interactions per crossing, about the mean of 2017 (all of Run 2: 34). Only those that are not diffractive
+# are simulated: 57 of 78 mb, rounded from what Pythia8 says at 13 TeV (56.4 of 78.0; measured are 78.1 ± 2.9 mb
+# inelastic, arXiv:1606.02625). Their distance in z from the primary vertex is Gaussian with sqrt(2) times the 38 mm of
+# the beam spot; inside the window it is taken as flat, and hardly a track from outside is selected.
 MEAN_INTERACTIONS = 38.0 * 57 / 78
 DISTANCE_SIGMA = 54.0
 DISTANCE_WINDOW = 30.0

@@ -18,7 +18,8 @@ __all__ = ["TruthTracks", "fake_tracks", "is_selected", "truth_tracks"]
 
 ELECTRON, MUON, PHOTON = 11, 13, 22
 
-# The fiducial cuts before and after the track selection of ATLAS flavour tagging (ATL-PHYS-PUB-2022-027, table 1).
+# Cuts on true tracks: loose ones to drop early what cannot matter, then those of GN1 (ATL-PHYS-PUB-2022-027). |d0| is
+# cut loosely first because the tracks of the minimum-bias pool are moved to other vertices later.
 LOOSE_MIN_PT = 0.45
 LOOSE_MAX_ETA = 2.6
 LOOSE_MAX_D0 = 5.0
