@@ -12,9 +12,14 @@ import logging
 import os
 import shlex
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from raytag.errors import RaytagError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # pydantic complains about mlflow's own models when they are imported
@@ -30,6 +35,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 KEY = "raytag.key"
 LAST_STEP = "raytag.last_step"
 SECONDS = "seconds"  # the metric that counts a trial's own seconds
+INVALID = "INVALID_PARAMETER_VALUE"  # MLflow's code for what no retry mends
 METRICS_PER_CALL = 1000  # MLflow's limit for one log_batch
 
 LogbookError = MlflowException
@@ -56,14 +62,22 @@ class Logbook:
         A sqlite file (``sqlite:///...``) or a tracking server.
     experiment
         Name of the MLflow experiment.
+
+    Raises
+    ------
+    RaytagError
+        The URI can never work: it is malformed, or the driver of its database is not installed.
+    LogbookError
+        The server does not answer now.
     """
 
     def __init__(self, tracking_uri: str, experiment: str) -> None:
         _be_quiet_and_quick()
         self.tracking_uri = tracking_uri
-        self._client = MlflowClient(tracking_uri=tracking_uri)
-        found = self._client.get_experiment_by_name(experiment)
-        self._experiment_id = found.experiment_id if found else self._create(experiment)
+        with _judging(tracking_uri):
+            self._client = MlflowClient(tracking_uri=tracking_uri)
+            found = self._client.get_experiment_by_name(experiment)
+            self._experiment_id = found.experiment_id if found else self._create(experiment)
 
     def open_run(self, key: str, name: str, tags: Mapping[str, str], parent: Run | None = None) -> Run:
         """Return the run of this key, whatever its status; create it if there is none."""
@@ -165,6 +179,23 @@ class Run:
         else:
             self._client.set_terminated(self.run_id, status)
         self.status = status
+
+
+@contextmanager
+def _judging(tracking_uri: str) -> Iterator[None]:
+    """Tell an URI that can never work from a server that is away."""
+    try:
+        yield
+    except OperationalError as error:
+        raise LogbookError(str(error)) from error
+    except (ImportError, SQLAlchemyError, MlflowException) as error:
+        if isinstance(error, MlflowException) and error.error_code != INVALID:
+            raise
+        reason = str(error).strip().partition("\n")[0].rstrip(".")
+        raise RaytagError(
+            f"mlflow.tracking_uri {tracking_uri}: {reason}. Expected a server, as in http://host:5000, or a database, "
+            "as in sqlite:///mlflow.db, whose driver is installed."
+        ) from error
 
 
 def _be_quiet_and_quick() -> None:

@@ -106,6 +106,7 @@ class _Driver:
 
     def run(self, address: str | None, open_workload: OpenWorkload | None) -> None:
         """Train what is left to train, and record how that ended."""
+        self.mirror.open()  # an URI that can never work is told before anything runs
         origin = provenance.collect({"search": self.experiment.search.seed, "data": self.experiment.training.data_seed})
         write_atomically(self.folder.provenance, json.dumps(origin.to_dict(), indent=1))
         tags = {"raytag.digest": self.digest, "raytag.version": __version__}

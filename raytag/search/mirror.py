@@ -55,6 +55,17 @@ class StudyMirror:
         self._has_warned = self._is_closed = False
         self._lock = threading.Lock()
 
+    def open(self) -> None:
+        """Open the logbook, or warn that it does not answer.
+
+        Raises
+        ------
+        RaytagError
+            The URI can never work.
+        """
+        with self._lock:
+            self._attempt(self._open)
+
     def sync(self, records: Iterable[TrialRecord] = (), tags: Mapping[str, str] | None = None) -> bool:
         """Write what changed; return whether MLflow has everything now. What fails is kept for the next call."""
         with self._lock:
@@ -87,7 +98,7 @@ class StudyMirror:
         self._pending.update({record.name: record for record in records})
         self._tags.update(tags)
 
-    def _attempt(self, write: Callable[[], None]) -> bool:
+    def _attempt(self, write: Callable[[], object]) -> bool:
         try:
             write()
         except (LogbookError, OSError) as error:
@@ -97,16 +108,20 @@ class StudyMirror:
             return False
         return True
 
-    def _sync(self) -> None:
+    def _open(self) -> Logbook:
         self._logbook = self._logbook or Logbook(self.tracking_uri, self._experiment)
+        return self._logbook
+
+    def _sync(self) -> None:
+        logbook = self._open()
         if self._parent is None:
             tags = {"raytag.kind": "study", "raytag.study": self._name, **self._tags}
-            self._parent = self._logbook.open_run(self._study, self._name, tags)
+            self._parent = logbook.open_run(self._study, self._name, tags)
             self._parent.set_status("RUNNING")
-            self._runs = self._logbook.nested_runs(self._parent)
+            self._runs = logbook.nested_runs(self._parent)
         self._parent.tag(self._tags)
         for name in list(self._pending):
-            self._write(self._logbook, self._parent, self._pending[name])
+            self._write(logbook, self._parent, self._pending[name])
             del self._pending[name]
 
     def _write(self, logbook: Logbook, parent: Run, record: TrialRecord) -> None:

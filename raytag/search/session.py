@@ -84,6 +84,10 @@ def ray_session(resources: ResourcesConfig, address: str | None) -> Iterator[Non
             ray.init(address=address, **quiet)
         except ConnectionError as error:
             raise RaytagError(f"--address {address}: no Ray cluster answers there ({error}).") from None
+        except ValueError as error:
+            raise RaytagError(
+                f"--address {address}: not the address of a Ray cluster. Expected auto, or one as in 10.0.0.1:6379."
+            ) from error
     else:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # nobody else can reach a session on this machine
         ray.init(

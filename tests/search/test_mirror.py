@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from threading import Event, Thread
 
@@ -5,6 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from raytag.config.hyperparameters import Hyperparameters
+from raytag.errors import RaytagError
 from raytag.logbook import Logbook
 from raytag.records import TrialRecord, TrialState
 from raytag.search.mirror import StudyMirror
@@ -139,6 +141,20 @@ def test_a_server_that_is_away_is_warned_about_once_and_tried_again(open_mirror,
     mirror.tracking_uri = uri
     assert mirror.sync()
     assert sorted(runs()) == ["study", "w32-0000", "w32-0001"]
+
+
+@pytest.mark.parametrize("uri", ["mysql+nodriver://host/db", "postgresql:/db", "foo://host"])
+def test_an_uri_that_can_never_work_is_refused_at_once(open_mirror, uri, warnings):
+    with pytest.raises(RaytagError, match=rf"^mlflow\.tracking_uri {re.escape(uri)}: .+"):
+        open_mirror(uri).open()
+
+    assert warnings == []
+
+
+def test_a_server_that_is_away_when_the_search_begins_is_only_warned_about(open_mirror, warnings):
+    open_mirror("http://127.0.0.1:9").open()
+
+    assert len(warnings) == 1
 
 
 def test_the_driver_waits_for_a_thread_that_is_still_writing(open_mirror, runs, monkeypatch):

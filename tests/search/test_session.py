@@ -2,7 +2,7 @@ import pytest
 
 from raytag.config.experiment import ResourcesConfig
 from raytag.errors import RaytagError
-from raytag.search.session import Cluster, share_resources
+from raytag.search.session import Cluster, ray_session, share_resources
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,12 @@ def test_a_worker_that_fits_nowhere_is_refused(wishes, cluster, told):
 
     assert told in str(error.value)
     assert f"resources.{next(iter(wishes))}: " in str(error.value)
+
+
+@pytest.mark.parametrize("address", ["foo", "127.0.0.1:port", "http://127.0.0.1:8265"])
+def test_an_address_that_is_none_is_told_in_one_line(address):
+    with (
+        pytest.raises(RaytagError, match=rf"^--address {address}: .*10\.0\.0\.1:6379"),
+        ray_session(ResourcesConfig(), address),
+    ):
+        pass
