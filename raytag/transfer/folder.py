@@ -11,8 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from raytag.config.document import load_yaml
 from raytag.config.experiment import Experiment
 from raytag.config.resolved import dump_experiment
 from raytag.errors import StudyError
@@ -136,7 +135,7 @@ class WideFolder:
         return WideProgress(history=history, **written)
 
     def _check_settings(self, given: Experiment) -> None:
-        stored = Experiment.model_validate(yaml.safe_load(self.experiment.read_text()))
+        stored = Experiment.model_validate(load_yaml(self.experiment).data)
         differing = dict(_differences(stored, given))
         if differing.keys() & set(_MEASURED_ON):
             self.result.unlink(missing_ok=True)  # the model stays, its test jets changed

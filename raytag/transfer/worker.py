@@ -65,6 +65,7 @@ class WideRun:
         )
         self._history: dict[int, dict[str, float]] = {}
         self._seconds = 0.0
+        self._losses: list[float] = []  # of the steps since the last validation
         self._last_progress = 0.0
         self._first_step = 0
 
@@ -99,6 +100,7 @@ class WideRun:
 
     def _record(self, result: StepResult) -> None:
         """Validate and save where it is due, and say now and then how far the run is."""
+        self._losses.append(result.loss)
         is_over = result.is_finished or result.failure is not None
         is_due = result.step % self._job.experiment.training.evaluate_every == 0 or result.is_finished
         if is_due and result.failure is None:
@@ -108,8 +110,13 @@ class WideRun:
             self._write_progress(WideProgress(result.step, loss, failure=result.failure))
 
     def _validate(self, result: StepResult) -> None:
+        """Validate and save; the metrics mean what they mean for a trial of a search."""
+        started = time.perf_counter()
         metrics = {f"val/{name}": value for name, value in self._group.evaluate(0).items()}
-        self._history[result.step] = {**metrics, "train/loss": result.loss, SECONDS: self._seconds}
+        self._seconds += time.perf_counter() - started
+        train_loss = sum(self._losses) / len(self._losses)
+        self._losses.clear()
+        self._history[result.step] = {**metrics, "train/loss": train_loss, SECONDS: self._seconds}
         checkpoint.save(self._job.folder.checkpoint, self._group.state(0), self._group.table, self._history)
 
     def _write_progress(self, progress: WideProgress) -> None:

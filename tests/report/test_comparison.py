@@ -1,3 +1,4 @@
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -17,6 +18,12 @@ METRICS = {
 
 def compared(difference=0.0, stderr=0.01):
     return Comparison("test", 6000, METRICS, {**METRICS, "objective": 0.49876}, difference, stderr)
+
+
+def test_jets_that_chose_the_narrow_model_give_no_verdict():
+    _, verdict = describe_difference(replace(compared(difference=-0.5), split="val"))
+
+    assert verdict.startswith("no verdict: the narrow model was chosen on these jets")
 
 
 @pytest.fixture
