@@ -51,6 +51,10 @@ class ProblemsError(RaytagError):
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
+    def __reduce__(self) -> tuple[type[ProblemsError], tuple[tuple[Problem, ...]]]:
+        """Pickle by the problems; an exception would pickle by its text."""
+        return type(self), (self.problems,)
+
 
 class ConfigError(ProblemsError):
     """An experiment file, a search space or an override is wrong."""

@@ -25,7 +25,7 @@ from raytag.search.mirror import StudyMirror
 from raytag.search.owner import Snapshot
 from raytag.search.progress import SearchProgress
 from raytag.search.remote import Job, OpenWorkload, RemoteOwner, check_mup, run_workers, start_owner
-from raytag.search.session import cluster_size, ray_session, share_resources
+from raytag.search.session import cluster_size, fetch, ray_session, share_resources
 from raytag.search.study import Study
 from raytag.search.watching import repeating
 
@@ -154,7 +154,7 @@ class _Driver:
         else:
             with self.console.status("Checking muP: duplication and coordinates ..."):
                 task = ray.remote(check_mup).options(num_cpus=job.share.cpus)
-                self.gates = ray.get(task.remote(job))
+                self.gates = fetch(task.remote(job))
         self.gates["digest"] = self.digest
         write_atomically(self.folder.gates, json.dumps(self.gates, indent=1))
         owner.annotate("gates", self.gates)

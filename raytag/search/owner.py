@@ -22,6 +22,7 @@ from raytag.training.trial import Trial
 __all__ = ["MAX_LOSSES", "Snapshot", "StudyOwner"]
 
 MAX_LOSSES = 3  # workers that may die under a trial without a step in between before it is called the culprit
+LOCK_SECONDS = 30  # for the owner of a killed driver to notice that it is alone, and to die
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class StudyOwner:
     def __init__(self, folder: StudyFolder, experiment: Experiment, space: SearchSpace, num_workers: int) -> None:
         self._lock = ExitStack()  # held until the process ends: the owner of a killed driver dies a moment later
         self._lock.enter_context(
-            exclusive(folder.owner_lock, f"{folder.path}: another search writes here", patience_seconds=30)
+            exclusive(folder.owner_lock, f"{folder.path}: another search writes here", LOCK_SECONDS)
         )
         self._study = Study.open(folder, experiment, space)
         self._num_workers = num_workers

@@ -19,7 +19,7 @@ from raytag.config.experiment import Experiment
 from raytag.config.space import SearchSpace
 from raytag.search.folder import StudyFolder
 from raytag.search.owner import Snapshot, StudyOwner
-from raytag.search.session import Share
+from raytag.search.session import Share, fetch
 from raytag.training.trial import Trial
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from raytag.training.workload import Workload
 
-__all__ = ["Job", "RemoteOwner", "check_mup", "run_workers", "start_owner"]
+__all__ = ["Job", "OwnerProcess", "RemoteOwner", "check_mup", "run_workers", "start_owner"]
 
 OpenWorkload = Callable[[Experiment, "torch.device"], "Workload[Any]"]
 
@@ -40,44 +40,55 @@ class RemoteOwner:
 
     def register(self, worker: str) -> None:
         """See :meth:`StudyOwner.register`."""
-        ray.get(self.actor.register.remote(worker))
+        fetch(self.actor.register.remote(worker))
 
     def lease(self, worker: str) -> int | None:
         """See :meth:`StudyOwner.lease`."""
-        width: int | None = ray.get(self.actor.lease.remote(worker))
+        width: int | None = fetch(self.actor.lease.remote(worker))
         return width
 
     def ask(self, worker: str, width: int) -> Trial | None:
         """See :meth:`StudyOwner.ask`."""
-        trial: Trial | None = ray.get(self.actor.ask.remote(worker, width))
+        trial: Trial | None = fetch(self.actor.ask.remote(worker, width))
         return trial
 
     def report(self, worker: str, name: str, step: int, metrics: dict[str, float]) -> bool:
         """See :meth:`StudyOwner.report`."""
-        goes_on: bool = ray.get(self.actor.report.remote(worker, name, step, metrics))
+        goes_on: bool = fetch(self.actor.report.remote(worker, name, step, metrics))
         return goes_on
 
     def fail(self, worker: str, name: str, reason: str, traceback: str = "") -> None:
         """See :meth:`StudyOwner.fail`."""
-        ray.get(self.actor.fail.remote(worker, name, reason, traceback))
+        fetch(self.actor.fail.remote(worker, name, reason, traceback))
 
     def release(self, worker: str, reason: str) -> None:
         """See :meth:`StudyOwner.release`."""
-        ray.get(self.actor.release.remote(worker, reason))
+        fetch(self.actor.release.remote(worker, reason))
 
     def snapshot(self, since: int = -1) -> Snapshot:
         """See :meth:`StudyOwner.snapshot`."""
-        snapshot: Snapshot = ray.get(self.actor.snapshot.remote(since))
+        snapshot: Snapshot = fetch(self.actor.snapshot.remote(since))
         return snapshot
 
     def num_unfinished(self) -> int:
         """See :meth:`StudyOwner.num_unfinished`."""
-        number: int = ray.get(self.actor.num_unfinished.remote())
+        number: int = fetch(self.actor.num_unfinished.remote())
         return number
 
     def annotate(self, key: str, value: object) -> None:
         """See :meth:`StudyOwner.annotate`."""
-        ray.get(self.actor.annotate.remote(key, value))
+        fetch(self.actor.annotate.remote(key, value))
+
+
+class OwnerProcess(StudyOwner):
+    """Opens the study when told to: Ray keeps the error of a call, but only the text of a constructor's."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+
+    def open(self) -> None:
+        """Lock and open the study."""
+        super().__init__(*self._arguments)
 
 
 @dataclass(frozen=True)
@@ -110,9 +121,9 @@ class Job:
 def start_owner(job: Job) -> RemoteOwner:
     """Start the owner on this node, where the study's folder is certainly mounted and the driver is near."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(StudyOwner).options(num_cpus=0, scheduling_strategy=here)
+    actor = ray.remote(OwnerProcess).options(num_cpus=0, scheduling_strategy=here)
     owner = RemoteOwner(actor.remote(job.folder, job.experiment, job.space, job.share.num_workers))
-    owner.snapshot()  # raises here, if the study cannot be opened
+    fetch(owner.actor.open.remote())
     return owner
 
 

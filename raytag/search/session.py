@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 
 from raytag.config.experiment import ResourcesConfig
 from raytag.errors import RaytagError
 
-__all__ = ["Cluster", "Share", "cluster_size", "ray_session", "share_resources"]
+__all__ = ["Cluster", "Share", "cluster_size", "fetch", "ray_session", "share_resources"]
 
 WORKERS_PER_GPU = 4
 MAX_SOCKET_FOLDER = 50  # characters: Ray adds up to 57 to it, and a unix socket's path ends at 107
@@ -101,6 +102,22 @@ def ray_session(resources: ResourcesConfig, address: str | None) -> Iterator[Non
         yield
     finally:
         ray.shutdown()
+
+
+def fetch(reference: Any) -> Any:
+    """Wait for a remote call and return its result.
+
+    Raises
+    ------
+    RaytagError
+        The call raised one; it comes without the remote traceback that Ray makes part of its text.
+    """
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, RaytagError):
+            raise error.cause from error
+        raise
 
 
 def share_resources(resources: ResourcesConfig, cluster: Cluster, num_trials: int) -> Share:

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 from toy_workload import ToyWorkload, toy_experiment
 
-from raytag.errors import CheckError, StudyError
+from raytag.errors import CheckError, DataError, Problem, StudyError
 from raytag.records import TrialState
 from raytag.search import driver
 from raytag.search.folder import StudyFolder, exclusive
@@ -125,6 +125,19 @@ def test_a_failed_gate_stops_the_search(path, toy_space):
         run(control, toy_space)
     folder = StudyFolder(control.study_folder)
     assert json.loads(folder.gates.read_text())["passed"] is False
+
+
+def refuse(*_):
+    raise DataError([Problem("tracks", "no variable d0"), Problem("jets", "no variable pt")])
+
+
+def test_a_mistake_found_in_another_process_is_told_without_its_traceback(path, toy_space):
+    experiment = experiment_in(path, name="refused")
+
+    with pytest.raises(DataError) as error:
+        driver.search(experiment, toy_space, Console(file=StringIO()), open_workload=refuse)
+
+    assert str(error.value) == "tracks: no variable d0\njets: no variable pt"
 
 
 def test_a_second_search_of_the_same_study_is_refused(path, toy_space):

@@ -1,0 +1,14 @@
+import pytest
+
+from raytag.errors import StudyError
+from raytag.search.folder import exclusive
+from raytag.search.remote import OwnerProcess
+
+
+def test_an_owner_that_may_not_write_says_so_in_a_call(folder, make_experiment, space, monkeypatch):
+    monkeypatch.setattr("raytag.search.owner.LOCK_SECONDS", 0)
+    with exclusive(folder.owner_lock, "held by the test"):
+        owner = OwnerProcess(folder, make_experiment(), space, 1)  # Ray keeps only the text of an error raised here
+
+        with pytest.raises(StudyError, match="another search writes here"):
+            owner.open()
