@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raytag.cli.arguments import add_experiment
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from raytag.search.driver import Outcome
 
-__all__ = ["add_parser", "run"]
+__all__ = ["add_parser", "run", "study_argument"]
 
 _DESCRIPTION = """\
 Train all trials of an experiment and record them in its study folder and in MLflow.
@@ -98,7 +99,15 @@ def show(outcome: Outcome, console: Console) -> None:
     say(f"MLflow:    {view_command(outcome.tracking_uri, program('mlflow'))}")
     if num[TrialState.COMPLETE]:
         wide = 2 * max(outcome.experiment.search.widths)
-        say(f"Next:      {program('raytag')} transfer {outcome.experiment.name} --width {wide}")
+        say(f"Next:      {program('raytag')} transfer {study_argument(outcome.folder.path)} --width {wide}")
+
+
+def study_argument(path: Path) -> str:
+    """Return what ``raytag transfer`` knows a study by: its name if it lies where that command looks, else its path."""
+    if path == Path("runs", path.name).absolute() and not Path(path.name).is_dir():
+        return path.name
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
 
 def _same_command(arguments: Sequence[str]) -> str:
