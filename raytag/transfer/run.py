@@ -17,7 +17,7 @@ from raytag.errors import CheckError, RaytagError, StudyError
 from raytag.records import SECONDS
 from raytag.report.comparison import Comparison
 from raytag.search.folder import StudyFolder, exclusive
-from raytag.search.session import Cluster, cluster_size, ray_session
+from raytag.search.session import Cluster, Share, cluster_size, ray_session
 from raytag.search.watching import repeating
 from raytag.training.gates import run_gates
 from raytag.transfer.folder import WideFolder, read_json, write_atomically
@@ -103,8 +103,9 @@ class _Transfer:
         try:
             with repeating(self.mirror.sync, MIRROR_SECONDS), ray_session(resources, address):
                 cluster = cluster_size()
+                share = place_workers(resources, cluster, num_workers)
                 self._check_mup()
-                self._train(num_workers, cluster)
+                self._train(share, cluster)
                 comparison = self._measure(cluster)
         except KeyboardInterrupt:
             self.mirror.close("KILLED", "stopped with Ctrl-C")
@@ -132,18 +133,18 @@ class _Transfer:
         if gates["passed"] is False:
             raise CheckError(f"{self.plan.experiment.name}: a muP gate failed, so the tuned values would not transfer.")
 
-    def _train(self, num_workers: int, cluster: Cluster) -> None:
+    def _train(self, share: Share, cluster: Cluster) -> None:
         job = WideJob(self.plan.experiment, self.plan.trial, self.folder)
-        share = place_workers(self.plan.experiment.resources, cluster, num_workers)
-        unused = f"; its {cluster.gpus:g} GPU are too few" if cluster.gpus and not share.gpus else ""
-        self._say(f"{share} on {cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}{unused}")
+        self._say(f"{share} on {cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}")
+        if 0 < cluster.gpus < share.num_workers and self._may_use_gpus:
+            self._say(f"They train on the CPU, as there are GPUs for {cluster.gpus:g} of them only.")
         with TrainingProgress(self.console, self.plan, self.folder) as progress:
             train_wide(job, share, progress.update)
         if failure := self.folder.read_progress().failure:
             raise StudyError(f"{self.plan.trial.name}: {failure}")
 
     def _measure(self, cluster: Cluster) -> Comparison:
-        uses_gpu = cluster.gpus >= 1 and self.plan.experiment.resources.gpus_per_worker != 0
+        uses_gpu = cluster.gpus >= 1 and self._may_use_gpus
         task = _measure.options(num_gpus=int(uses_gpu))
         paths = self.study.checkpoint(self.plan.source.name), self.folder.checkpoint
         with self.console.status("Measuring both models on the same jets ..."):
@@ -155,6 +156,10 @@ class _Transfer:
         seconds = history[max(history)][SECONDS] if history else math.nan
         is_recorded = self.mirror.close("FINISHED", comparison=comparison)
         return TransferOutcome(self.plan, self.folder, comparison, seconds, self.mirror.tracking_uri, is_recorded)
+
+    @property
+    def _may_use_gpus(self) -> bool:
+        return self.plan.experiment.resources.gpus_per_worker != 0
 
     def _say(self, text: str) -> None:
         self.console.print(text, highlight=False, soft_wrap=True)
