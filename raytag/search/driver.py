@@ -15,7 +15,7 @@ from raytag import __version__, provenance
 from raytag.config.experiment import Experiment
 from raytag.config.resolved import results_digest
 from raytag.config.space import SearchSpace
-from raytag.errors import CheckError, StudyError
+from raytag.errors import CheckError, RaytagError, StudyError
 from raytag.files import write_atomically
 from raytag.logbook import Status
 from raytag.records import TrialRecord
@@ -107,26 +107,31 @@ class _Driver:
     def run(self, address: str | None, open_workload: OpenWorkload | None) -> None:
         """Train what is left to train, and record how that ended."""
         self.mirror.open()  # an URI that can never work is told before anything runs
-        origin = provenance.collect({"search": self.experiment.search.seed, "data": self.experiment.training.data_seed})
-        write_atomically(self.folder.provenance, json.dumps(origin.to_dict(), indent=1))
-        tags = {"raytag.digest": self.digest, "raytag.version": __version__}
-        if origin.code:
-            tags["mlflow.source.git.commit"] = origin.code.commit + ("-dirty" if origin.code.is_dirty else "")
         num_left = self._num_left()
         self._announce(num_left)
         if num_left == 0:
             self._conclude("FINISHED")
             return
         try:
+            tags = self._note_provenance()
             with ray_session(self.experiment.resources, address):
                 self._run_on_ray(num_left, open_workload, tags)
         except KeyboardInterrupt:
             self.mirror.close("KILLED")
             raise
-        except CheckError:
+        except RaytagError:
             self._conclude("FAILED")
             raise
-        self._conclude("FINISHED")
+        self._conclude("FAILED" if self._num_left() else "FINISHED")
+
+    def _note_provenance(self) -> dict[str, str]:
+        """Keep what this run is made of; return the tags that say so in MLflow."""
+        origin = provenance.collect({"search": self.experiment.search.seed, "data": self.experiment.training.data_seed})
+        self.folder.add_provenance(json.dumps(origin.to_dict(), indent=1))
+        tags = {"raytag.digest": self.digest, "raytag.version": __version__}
+        if origin.code:
+            tags["mlflow.source.git.commit"] = origin.code.commit + ("-dirty" if origin.code.is_dirty else "")
+        return tags
 
     def _run_on_ray(self, num_left: int, open_workload: OpenWorkload | None, tags: dict[str, str]) -> None:
         cluster = cluster_size()
@@ -177,7 +182,7 @@ class _Driver:
 
     def _conclude(self, status: Status) -> None:
         """Draw the picture and bring MLflow up to date."""
-        files = [self.folder.experiment, self.folder.space, self.folder.provenance, self.folder.gates]
+        files = [self.folder.experiment, self.folder.space, *self.folder.provenance, self.folder.gates]
         records = self._records()
         if any(record.history for record in records):
             draw_loss_versus_lr(records, self.folder.picture, f"{self.experiment.name}: objective versus learning rate")

@@ -49,9 +49,9 @@ class StudyFolder:
         return self.path / "space.yaml"
 
     @property
-    def provenance(self) -> Path:
-        """Git hash, versions and command line of the latest run."""
-        return self.path / "provenance.json"
+    def provenance(self) -> list[Path]:
+        """Git hash, versions and command line of every run that trained, in their order."""
+        return [self._provenance(number) for number in range(1, self._num_runs() + 1)]
 
     @property
     def journal(self) -> Path:
@@ -92,9 +92,19 @@ class StudyFolder:
         """Return where a trial's checkpoint lies."""
         return self.path / "trials" / trial / "checkpoint.pt"
 
+    def add_provenance(self, text: str) -> None:
+        """Keep the provenance of a run that is about to train."""
+        write_atomically(self._provenance(self._num_runs() + 1), text)
+
     def identity(self) -> str:
         """Return what tells this study from every other of its name, for instance from one that was moved aside."""
         return self.identity_file.read_text().strip()
+
+    def _num_runs(self) -> int:
+        return len(list(self.path.glob("provenance-*.json")))
+
+    def _provenance(self, number: int) -> Path:
+        return self.path / f"provenance-{number}.json"
 
     def prepare(self, experiment: Experiment, space: SearchSpace) -> None:
         """Create the folder and write its settings, or check that it was made with these.

@@ -96,7 +96,22 @@ def test_mlflow_holds_the_study_and_its_trials(finished):
     assert {run.info.status for run in runs} <= {"FINISHED", "KILLED"}
     assert study.data.tags["mup.gates"] == "passed"
     files = {entry.path for entry in client.list_artifacts(study.info.run_id)}
-    assert {"experiment.yaml", "gates.json", "loss_versus_lr.png", "provenance.json"} <= files
+    assert {"experiment.yaml", "gates.json", "loss_versus_lr.png", "provenance-1.json"} <= files
+
+
+def study_run(outcome):
+    client = MlflowClient(tracking_uri=outcome.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("raytag").experiment_id])
+    (study,) = [run for run in runs if run.info.run_name == outcome.experiment.name]
+    return study
+
+
+def test_a_search_that_lost_its_workers_is_not_called_finished(path, toy_space, monkeypatch):
+    monkeypatch.setattr(driver, "run_workers", lambda *_: None)
+    outcome, _ = run(experiment_in(path, name="lost", mup={"skip_check": True}), toy_space)
+
+    assert outcome.num_unfinished == NUM_TRIALS
+    assert study_run(outcome).info.status == "FAILED"
 
 
 def test_the_same_command_on_a_finished_study_starts_nothing(finished, path, toy_space, monkeypatch):
@@ -104,6 +119,15 @@ def test_the_same_command_on_a_finished_study_starts_nothing(finished, path, toy
     outcome, _ = run(experiment_in(path), toy_space)
 
     assert outcome.records == finished[0].records
+
+
+def test_a_run_that_trains_nothing_leaves_the_provenance_alone(finished, path, toy_space):
+    outcome, _ = finished
+    written = [file.read_text() for file in outcome.folder.provenance]
+    run(experiment_in(path), toy_space)
+
+    assert len(written) == 1
+    assert [file.read_text() for file in outcome.folder.provenance] == written
 
 
 def test_a_grown_study_trains_the_new_trials_only(finished, path, toy_space):
@@ -116,6 +140,7 @@ def test_a_grown_study_trains_the_new_trials_only(finished, path, toy_space):
     assert len(outcome.records) == NUM_TRIALS + 2
     assert [record for record in outcome.records if record.number < NUM_TRIALS // 2] == list(finished[0].records)
     assert "passed before" in printed
+    assert [file.name for file in outcome.folder.provenance] == ["provenance-1.json", "provenance-2.json"]
 
 
 def test_a_failed_gate_stops_the_search(path, toy_space):
