@@ -59,6 +59,11 @@ class WideFolder:
         return self.path / "plan.json"
 
     @property
+    def provenance(self) -> list[Path]:
+        """Git hash, versions and command line of every command that trained here, in their order."""
+        return [self._provenance(number) for number in range(1, self._num_commands() + 1)]
+
+    @property
     def gates(self) -> Path:
         """The verdict of the muP gates on the wide experiment."""
         return self.path / "gates.json"
@@ -122,6 +127,10 @@ class WideFolder:
             return None
         return self.path.rename(self.path.with_name(f"{self.path.name}.{datetime.now():%Y%m%d-%H%M%S}"))
 
+    def add_provenance(self, text: str) -> None:
+        """Keep the provenance of a command that is about to train."""
+        write_atomically(self._provenance(self._num_commands() + 1), text)
+
     def write_progress(self, progress: WideProgress) -> None:
         """Say how far the run is; called by its first worker only."""
         write_atomically(self.progress, json.dumps(asdict(progress)))
@@ -133,6 +142,12 @@ class WideFolder:
         written = read_json(self.progress)
         history = {int(step): metrics for step, metrics in written.pop("history").items()}
         return WideProgress(history=history, **written)
+
+    def _num_commands(self) -> int:
+        return len(list(self.path.glob("provenance-*.json")))
+
+    def _provenance(self, number: int) -> Path:
+        return self.path / f"provenance-{number}.json"
 
     def _check_settings(self, given: Experiment) -> None:
         stored = Experiment.model_validate(load_yaml(self.experiment).data)

@@ -50,7 +50,7 @@ class WideMirror:
             if comparison:
                 run.note(_final_numbers(comparison))
             folder = self._folder
-            files = (folder.experiment, folder.plan, folder.gates, folder.result)
+            files = (folder.experiment, folder.plan, *folder.provenance, folder.gates, folder.result)
             run.attach(file for file in files if file.exists())
             run.set_status(status)
 
@@ -94,6 +94,7 @@ class WideMirror:
             "raytag.source_trial": plan.source.name,
             "width": str(plan.width),
             **({"raytag.source_run_id": source.run_id} if source else {}),
+            **_origin_tags(self._folder),
         }
         key = f"{identity}/{plan.trial.name}/{self._folder.identity.read_text()}"
         run = logbook.open_run(key, plan.trial.name, tags, parent)
@@ -110,6 +111,17 @@ def _numbers(plan: TransferPlan) -> dict[str, float]:
     values = _values(plan)
     numbers = {f"hp.{name}": value for name, value in values.items()}
     return {**numbers, "hp.log2_lr": math.log2(values["lr"]), "hp.width": plan.width}
+
+
+def _origin_tags(folder: WideFolder) -> dict[str, str]:
+    """Return the version that trains, and its commit if it runs from a git checkout."""
+    if not folder.provenance:
+        return {}
+    origin = read_json(folder.provenance[-1])
+    tags = {"raytag.version": origin["raytag"]}
+    if code := origin["code"]:
+        tags["mlflow.source.git.commit"] = code["commit"] + ("-dirty" if code["is_dirty"] else "")
+    return tags
 
 
 def _final_numbers(comparison: Comparison) -> dict[str, float]:

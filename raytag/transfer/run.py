@@ -12,15 +12,17 @@ import ray
 import torch
 from rich.console import Console
 
+from raytag import provenance
 from raytag.config.experiment import Experiment
 from raytag.errors import CheckError, RaytagError, StudyError
+from raytag.files import write_atomically
 from raytag.records import SECONDS
 from raytag.report.comparison import Comparison
 from raytag.search.folder import StudyFolder, exclusive
-from raytag.search.session import Cluster, Share, cluster_size, ray_session
+from raytag.search.session import Cluster, Share, cluster_size, fetch, ray_session
 from raytag.search.watching import repeating
 from raytag.training.gates import run_gates
-from raytag.transfer.folder import WideFolder, read_json, write_atomically
+from raytag.transfer.folder import WideFolder, read_json
 from raytag.transfer.measure import compare
 from raytag.transfer.plan import TransferPlan
 from raytag.transfer.progress import TrainingProgress
@@ -99,6 +101,8 @@ class _Transfer:
         if self.folder.result.exists():
             self._say(f"Finished before: {self.folder.path}")
             return self._conclude(Comparison(**read_json(self.folder.result)["comparison"]))
+        seeds = {"trial": self.plan.trial.seed, "data": self.plan.experiment.training.data_seed}
+        self.folder.add_provenance(json.dumps(provenance.collect(seeds).to_dict(), indent=1))
         resources = self.plan.experiment.resources.model_copy(update={"num_workers": num_workers})
         try:
             with repeating(self.mirror.sync, MIRROR_SECONDS), ray_session(resources, address):
@@ -126,7 +130,7 @@ class _Transfer:
             gates: dict[str, Any] = {"passed": None, "lines": ["muP gates: skipped (mup.skip_check)"]}
         else:
             with self.console.status("Checking muP: duplication and coordinates ..."):
-                gates = ray.get(_check_mup.remote(self.plan.experiment, self.plan.width))
+                gates = fetch(_check_mup.remote(self.plan.experiment, self.plan.width))
         write_atomically(self.folder.gates, json.dumps(gates, indent=2))
         for line in gates["lines"]:
             self._say(line)
@@ -148,7 +152,7 @@ class _Transfer:
         task = _measure.options(num_gpus=int(uses_gpu))
         paths = self.study.checkpoint(self.plan.source.name), self.folder.checkpoint
         with self.console.status("Measuring both models on the same jets ..."):
-            comparison: Comparison = ray.get(task.remote(self.plan.experiment, *paths, "cuda" if uses_gpu else "cpu"))
+            comparison: Comparison = fetch(task.remote(self.plan.experiment, *paths, "cuda" if uses_gpu else "cpu"))
         return comparison
 
     def _conclude(self, comparison: Comparison) -> TransferOutcome:

@@ -2,10 +2,11 @@ import pytest
 from finished_study import COMPLETE
 from mlflow.tracking import MlflowClient
 
+from raytag.files import write_atomically
 from raytag.report.comparison import Comparison
 from raytag.search.mirror import StudyMirror
 from raytag.search.study import Study
-from raytag.transfer.folder import WideFolder, WideProgress, write_atomically
+from raytag.transfer.folder import WideFolder, WideProgress
 from raytag.transfer.prepare import prepare_transfer
 from raytag.transfer.record import WideMirror
 
@@ -81,6 +82,7 @@ def test_the_end_brings_test_metrics_verdict_and_artifacts(scene):
     folder, mirror = scene.transfer(32)
     folder.write_progress(WideProgress(30, 2.0, HISTORY))
     write_atomically(folder.gates, '{"passed": true}')
+    folder.add_provenance('{"raytag": "1.2", "code": {"commit": "c0ffee", "is_dirty": true}}')
     write_atomically(folder.result, "{}")
 
     assert mirror.close("FINISHED", comparison=COMPARISON)
@@ -88,10 +90,17 @@ def test_the_end_brings_test_metrics_verdict_and_artifacts(scene):
     run = scene.runs()[NAME]
     assert run.info.status == "FINISHED"
     assert run.data.tags["mup.gates"] == "passed"
+    assert run.data.tags["mlflow.source.git.commit"] == "c0ffee-dirty"
     assert run.data.metrics["test/objective"] == 1.1
     assert run.data.metrics["test/narrow_objective"] == 1.2
     assert run.data.metrics["test/objective_difference"] == -0.1
-    assert scene.artifacts(NAME) == {"experiment.yaml", "plan.json", "gates.json", "result.json"}
+    assert scene.artifacts(NAME) == {
+        "experiment.yaml",
+        "plan.json",
+        "provenance-1.json",
+        "gates.json",
+        "result.json",
+    }
 
 
 def test_writing_again_adds_nothing(scene):
