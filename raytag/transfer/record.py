@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 
 from raytag.logbook import Logbook, LogbookError, Run, Status, default_tracking_uri
@@ -36,16 +37,25 @@ class WideMirror:
         self._plan, self._study, self._folder, self._warn = plan, study, folder, warn
         self._run: Run | None = None
         self._has_warned = False
+        self._lock, self._is_closed = threading.Lock(), False
 
     def sync(self) -> None:
-        """Write what is new in the folder, as a run that goes on."""
-        self._attempt(lambda: self._write("RUNNING"))
+        """Write what is new in the folder, as a run that goes on.
+
+        Raises
+        ------
+        RaytagError
+            The tracking URI can never work.
+        """
+        with self._lock:
+            if not self._is_closed:
+                self._attempt(self._write)
 
     def close(self, status: Status, failure: str = "", comparison: Comparison | None = None) -> bool:
         """End the run, with its artifacts; return whether that worked."""
 
         def close() -> None:
-            run = self._write("RUNNING")
+            run = self._write()
             run.tag({"failure": failure[:MAX_TAG]})
             if comparison:
                 run.note(_final_numbers(comparison))
@@ -54,7 +64,9 @@ class WideMirror:
             run.attach(file for file in files if file.exists())
             run.set_status(status)
 
-        return self._attempt(close)
+        with self._lock:  # a sync may still be waiting for MLflow in its thread
+            self._is_closed = True
+            return self._attempt(close)
 
     def _attempt(self, write: Callable[[], object]) -> bool:
         try:
@@ -67,12 +79,12 @@ class WideMirror:
             return False
         return True
 
-    def _write(self, status: Status) -> Run:
+    def _write(self) -> Run:
         """Bring the run up to date; open it first if this is the first time."""
         if self._run is None:
             self._run = self._open()
             self._run.tag({"failure": ""})  # of an earlier attempt
-        self._run.set_status(status)
+        self._run.set_status("RUNNING")
         if self._folder.gates.exists():
             self._run.tag({"mup.gates": _VERDICTS[read_json(self._folder.gates)["passed"]]})
         # As for a trial of the search: the objective first, which MLflow's Compare page begins with.

@@ -104,6 +104,7 @@ class _Transfer:
         seeds = {"trial": self.plan.trial.seed, "data": self.plan.experiment.training.data_seed}
         self.folder.add_provenance(json.dumps(provenance.collect(seeds).to_dict(), indent=1))
         resources = self.plan.experiment.resources.model_copy(update={"num_workers": num_workers})
+        self.mirror.sync()  # an URI that can never work is told before anything runs
         try:
             with repeating(self.mirror.sync, MIRROR_SECONDS), ray_session(resources, address):
                 cluster = cluster_size()

@@ -2,6 +2,7 @@ import pytest
 from finished_study import COMPLETE
 from mlflow.tracking import MlflowClient
 
+from raytag.errors import RaytagError
 from raytag.files import write_atomically
 from raytag.report.comparison import Comparison
 from raytag.search.mirror import StudyMirror
@@ -164,3 +165,17 @@ def test_a_logbook_that_fails_is_told_once_and_stops_nothing(scene, tmp_path):
 
     assert not mirror.close("FINISHED", comparison=COMPARISON)
     assert len(scene.warnings) == 1
+
+
+def test_an_uri_that_can_never_work_is_told(scene):
+    with pytest.raises(RaytagError, match=r"mlflow\.tracking_uri nonsense://here"):
+        scene.transfer(32, uri="nonsense://here")[1].sync()
+
+
+def test_a_late_sync_does_not_open_a_closed_run_again(scene):
+    _, mirror = scene.transfer(32)
+    mirror.close("KILLED")
+
+    mirror.sync()
+
+    assert scene.runs()[NAME].info.status == "KILLED"
