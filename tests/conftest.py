@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,9 @@ def jets() -> Path:
     Read only: tests that damage a file copy it first.
     """
     return Path(__file__).parent / "data" / "fixtures"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interruptible() -> None:
+    """Let tests interrupt the commands they start: a shell's background job ignores SIGINT, and so do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)

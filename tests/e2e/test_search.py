@@ -26,6 +26,7 @@ pytestmark = [
 ]
 
 NUM_TRIALS = 8
+NUM_STEPS = 2000  # so many that a fast machine is still training when it is interrupted
 SPACE = {
     "lr": {"distribution": "log_uniform", "low": 1e-3, "high": 3e-2, "transfer": "yes"},
     "alpha_output": {"distribution": "log_uniform", "low": 0.5, "high": 4, "transfer": "yes"},
@@ -43,7 +44,7 @@ class Home:
             "data": {key: str(jets / name) for key, name in files.items()} | {"cache": str(path / "cache")},
             "model": {"num_layers": 1, "num_heads": 2, "tasks": ["jet_classification"]},
             "mup": {"base_width": 16, "skip_check": True},
-            "training": {"num_steps": 200, "batch_size": 32, "evaluate_every": 10},
+            "training": {"num_steps": NUM_STEPS, "batch_size": 32, "evaluate_every": 50},
             "search": {"space": "space.yaml", "widths": [16], "trials_per_width": NUM_TRIALS, "sampler": "random"},
             "resources": {"num_workers": 2, "slots": 2},
         }
@@ -201,7 +202,7 @@ def test_other_settings_for_the_same_study_are_refused(home, story):
     code, printed = home.run("training.num_steps=100")
 
     assert code == 2
-    assert "training.num_steps: the study has 200, now 100" in printed
+    assert "training.num_steps: the study has 2000, now 100" in printed
     assert home.records() == story["at the end"]
 
 

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),  # mlflow's own queries
 ]
 
-NUM_STEPS = 600
+NUM_STEPS = 2000
 NAME = f"w32-from-{COMPLETE}"
 
 
@@ -35,7 +35,7 @@ class Home:
 
     def __init__(self, path, jets):
         self.path = path
-        self.study = make_study(path, jets, num_steps=NUM_STEPS, evaluate_every=20)
+        self.study = make_study(path, jets, num_steps=NUM_STEPS, evaluate_every=50)
         self.folder = WideFolder(self.study.path / "transfer" / NAME)
 
     @contextmanager
@@ -173,7 +173,7 @@ def test_mlflow_has_the_run_once_and_whole(story, home):
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
     client = MlflowClient(tracking_uri=f"sqlite:///{home.path}/mlflow.db")
     points = client.get_metric_history(run.info.run_id, "val/objective")
-    assert [point.step for point in points] == list(range(20, NUM_STEPS + 1, 20))
+    assert [point.step for point in points] == list(range(50, NUM_STEPS + 1, 50))
 
 
 def test_a_finished_transfer_shows_its_result_again_and_records_nothing_twice(story, home):
@@ -207,9 +207,9 @@ def test_ray_train_leaves_nothing_in_the_folder(home):
 
 @pytest.mark.usefixtures("story")
 def test_other_settings_for_the_same_run_are_refused_before_ray_starts(home):
-    code, printed = home.run("--steps", "40")
+    code, printed = home.run("--steps", "100")
 
     assert code == 2
-    assert "training.num_steps: that run has 600, now 40" in printed
+    assert "training.num_steps: that run has 2000, now 100" in printed
     assert "Traceback" not in printed
     assert "worker" not in printed
