@@ -36,6 +36,7 @@ KEY = "raytag.key"
 LAST_STEP = "raytag.last_step"
 SECONDS = "seconds"  # the metric that counts a trial's own seconds
 INVALID = "INVALID_PARAMETER_VALUE"  # MLflow's code for what no retry mends
+MAX_TAG = 5000  # characters that MLflow keeps of a tag
 METRICS_PER_CALL = 1000  # MLflow's limit for one log_batch
 
 LogbookError = MlflowException
@@ -130,7 +131,8 @@ class Run:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags; those that already have their value cost nothing."""
-        new = {key: value for key, value in tags.items() if self._tags.get(key) != value}
+        kept = {key: value[:MAX_TAG] for key, value in tags.items()}
+        new = {key: value for key, value in kept.items() if self._tags.get(key) != value}
         if new:
             self._client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in new.items()])
             self._tags.update(new)

@@ -22,7 +22,6 @@ _STATUS: dict[TrialState, Status] = {
     TrialState.PRUNED: "KILLED",
     TrialState.FAILED: "FAILED",
 }
-MAX_TAG = 5000  # characters that MLflow keeps of a tag
 
 
 class StudyMirror:
@@ -147,7 +146,7 @@ def _numbers(record: TrialRecord) -> dict[str, float]:
 
 
 def _failure(record: TrialRecord) -> dict[str, str]:
-    return {"failure": record.failure[:MAX_TAG]} if record.failure else {}
+    return {"failure": record.failure} if record.failure else {}
 
 
 def _first_line(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from raytag.errors import StudyError
 from raytag.files import write_atomically
 from raytag.transfer.plan import TransferPlan
 
-__all__ = ["WideFolder", "WideProgress", "write_atomically"]
+__all__ = ["WideFolder", "WideProgress", "read_json"]
 
 # What the wide model follows from; the other sections say where it is trained and recorded.
 _SECTIONS = ("data", "model", "mup", "training", "hyperparameters")

@@ -15,7 +15,6 @@ from raytag.transfer.plan import TransferPlan
 
 __all__ = ["WideMirror"]
 
-MAX_TAG = 5000  # characters that MLflow keeps of a tag
 _VERDICTS = {True: "passed", False: "failed", None: "skipped"}
 
 
@@ -56,7 +55,7 @@ class WideMirror:
 
         def close() -> None:
             run = self._write()
-            run.tag({"failure": failure[:MAX_TAG]})
+            run.tag({"failure": failure})
             if comparison:
                 run.note(_final_numbers(comparison))
             folder = self._folder
