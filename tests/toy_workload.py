@@ -56,6 +56,7 @@ class ToyModel(TrialModel):
         self.register_buffer("dropout", torch.zeros(()))
         self.register_buffer("label_smoothing", torch.zeros(()))
         self.register_buffer("loss_weights", torch.ones(2))
+        self.register_buffer("held_out", torch.tensor(-1))
         self.dropout_generator = torch.Generator()
 
     def set_hyperparameters(self, hyperparameters: Hyperparameters) -> None:
@@ -67,6 +68,9 @@ class ToyModel(TrialModel):
         )
         for readout in (self.classify, self.regress):
             readout.alpha_output.fill_(hyperparameters.alpha_output)
+
+    def hold_out(self, fold: int | None) -> None:
+        self.held_out.fill_(-1 if fold is None else fold)
 
     def seed_dropout(self, seed: int) -> None:
         self.dropout_generator.manual_seed(seed)

@@ -59,6 +59,7 @@ class GN2(TrialModel):
     """
 
     label_smoothing: Tensor
+    held_out: Tensor  # the fold left out, -1 for none
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class GN2(TrialModel):
             self.vertexing = PairHead(token_width, multiplier)
         self.register_buffer("loss_weights", torch.ones(len(config.tasks)))
         self.register_buffer("label_smoothing", torch.zeros(()))
+        self.register_buffer("held_out", torch.tensor(-1))
         self.set_hyperparameters(Hyperparameters())
 
     def forward(self, batch: JetBatch) -> dict[Task, Tensor]:
@@ -113,6 +115,10 @@ class GN2(TrialModel):
                 module.alpha_output.fill_(hyperparameters.alpha_output)
             elif isinstance(module, AttentionLogits) and self.is_mup:
                 module.alpha_attention.fill_(hyperparameters.alpha_attention)
+
+    def hold_out(self, fold: int | None) -> None:
+        """Leave the jets of a fold out of every training loss."""
+        self.held_out.fill_(-1 if fold is None else fold)
 
     def seed_dropout(self, seed: int) -> None:
         """Draw the next forward pass's dropout masks from this seed and nothing else."""

@@ -23,7 +23,7 @@ from raytag.training.trial import RowState, Trial
 
 __all__ = ["Checkpoint", "load", "save"]
 
-VERSION = 1
+VERSION = 2
 
 History = Mapping[int, Mapping[str, float]]
 
@@ -47,11 +47,11 @@ def save(path: Path, state: RowState, table: RuleTable, history: History) -> Non
             "width": trial.width,
             "seed": trial.seed,
             "hyperparameters": trial.hyperparameters.model_dump(),
+            "fold": trial.fold,
         },
         "step": state.step,
         "parameters": dict(state.parameters),
-        "exp_avg": dict(state.exp_avg),
-        "exp_avg_sq": dict(state.exp_avg_sq),
+        "moments": {name: dict(moment) for name, moment in state.moments.items()},
         "rules": table.to_dict(),
         "history": {step: dict(metrics) for step, metrics in history.items()},
     }
@@ -74,11 +74,10 @@ def load(path: Path) -> Checkpoint:
     content = _read(path)
     trial = content["trial"]
     state = RowState(
-        trial=Trial(trial["name"], trial["width"], trial["seed"], Hyperparameters(**trial["hyperparameters"])),
+        trial=Trial(**{**trial, "hyperparameters": Hyperparameters(**trial["hyperparameters"])}),
         step=content["step"],
         parameters=content["parameters"],
-        exp_avg=content["exp_avg"],
-        exp_avg_sq=content["exp_avg_sq"],
+        moments=content["moments"],
     )
     return Checkpoint(state, RuleTable.from_dict(content["rules"]), content["history"])
 

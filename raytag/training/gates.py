@@ -134,10 +134,11 @@ def _perturb(state: RowState) -> RowState:
 def _widen_state(state: RowState, narrow: TrialGroup, wide: TrialGroup) -> RowState:
     """Copy every unit of an untrained state, whose moments are zero at any width."""
     assert state.step == 0, "moments do not widen like parameters"
-    tensors = (
-        widen(values, narrow.table, wide.table) for values in (state.parameters, state.exp_avg, state.exp_avg_sq)
+    parameters, *moments = (
+        widen(values, narrow.table, wide.table) for values in (state.parameters, *state.moments.values())
     )
-    return RowState(replace(state.trial, width=wide.width), 0, *tensors)
+    trial = replace(state.trial, width=wide.width)
+    return RowState(trial, 0, parameters, dict(zip(state.moments, moments, strict=True)))
 
 
 def _losses(group: TrialGroup, state: RowState) -> list[float]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,24 +15,12 @@ from torch.optim.adamw import adamw
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.training.layout import Layout
 from raytag.training.schedule import Pace
+from raytag.training.storage import Row
 
-__all__ = ["Row", "clip_gradients", "gradient_norm", "update"]
+__all__ = ["MOMENTS", "clip_gradients", "gradient_norm", "update"]
 
-
-@dataclass(frozen=True)
-class Row:
-    """Views of one trial's part of a group's storage: four vectors (P,), and AdamW's step counts by segment (S,)."""
-
-    parameters: Tensor
-    gradients: Tensor
-    exp_avg: Tensor
-    exp_avg_sq: Tensor
-    counts: Tensor
-
-    def clear(self) -> None:
-        """Forget everything: zero parameters, gradients, moments and counts."""
-        for tensor in (self.parameters, self.gradients, self.exp_avg, self.exp_avg_sq, self.counts):
-            tensor.zero_()
+#: What the optimizer keeps for every parameter besides its gradient.
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def gradient_norm(row: Row, layout: Layout) -> Tensor:
@@ -62,8 +49,8 @@ def update(row: Row, layout: Layout, pace: Pace, hyperparameters: Hyperparameter
         adamw(
             [segment.of(row.parameters)],
             [segment.of(row.gradients)],
-            [segment.of(row.exp_avg)],
-            [segment.of(row.exp_avg_sq)],
+            [segment.of(row.moments["exp_avg"])],
+            [segment.of(row.moments["exp_avg_sq"])],
             [],
             [row.counts[index]],
             fused=True,

@@ -16,15 +16,17 @@ __all__ = ["RowState", "Trial"]
 
 @dataclass(frozen=True)
 class Trial:
-    """One training to be run: its result follows from these four values and the experiment, and from nothing else.
+    """One training to be run: its result follows from these values and the experiment, and from nothing else.
 
-    ``name`` is unique in the study ("w32-0007"); ``seed`` keys the initial weights and the dropout masks.
+    ``name`` is unique in the study ("w32-0007"); ``seed`` keys the initial weights and the dropout masks; jets of
+    ``fold`` are held out of the training, None trains on all.
     """
 
     name: str
     width: int
     seed: int
     hyperparameters: Hyperparameters
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,10 @@ class RowState:
     """A trial after ``step`` optimizer steps: a group that starts from it goes on bit for bit.
 
     Tensors are on the CPU and keyed by parameter name, so a state outlives the memory layout of the group it came from.
+    ``moments`` are the optimizer's, by their names in torch's optimizers ("exp_avg").
     """
 
     trial: Trial
     step: int
     parameters: Mapping[str, Tensor]
-    exp_avg: Mapping[str, Tensor]
-    exp_avg_sq: Mapping[str, Tensor]
+    moments: Mapping[str, Mapping[str, Tensor]]

@@ -8,20 +8,22 @@ starts where, and when one is stopped, is decided outside.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from raytag.config.experiment import MupConfig, TrainingConfig
+from raytag.config.hyperparameters import Hyperparameters
 from raytag.data.schema import Split
 from raytag.mup.multipliers import initialise, rule_table
 from raytag.training.executors import Executor, RowLosses, loop
 from raytag.training.layout import Layout
-from raytag.training.optimizer import Row, clip_gradients, gradient_norm, update
+from raytag.training.optimizer import MOMENTS, clip_gradients, gradient_norm, update
 from raytag.training.schedule import pace_of_step
+from raytag.training.storage import Storage
 from raytag.training.trial import RowState, Trial
 from raytag.training.workload import TrialModel, Workload
 
@@ -92,13 +94,14 @@ class TrialGroup:
         self.width = width
         self.training = training
         self.table = rule_table(build, width, mup.base_width, mup.parametrisation)
-        dtype: torch.dtype = getattr(torch, training.precision)
-        self.layout = Layout.of(self.table, dtype)
+        self._dtype: torch.dtype = getattr(torch, training.precision)
+        self._device = device
+        self.layout = Layout.of(self.table, self._dtype)
         self._executor = executor
         self._dropout_stream = dropout_stream
         self._occupants: dict[int, _Occupant] = {}
-        self._rows = _allocate(slots, self.layout, dtype, device)
-        self._models = [_adopt(build(width).to(device, dtype), row, self.layout) for row in self._rows]
+        self._storage = self._allocate(slots)
+        self._models = [self._storage.adopt(slot, build(width).to(device, self._dtype)) for slot in range(slots)]
 
     @property
     def trials(self) -> dict[int, Trial]:
@@ -108,7 +111,7 @@ class TrialGroup:
     @property
     def free_slots(self) -> list[int]:
         """The slots in which a trial can start."""
-        return [slot for slot in range(len(self._rows)) if slot not in self._occupants]
+        return [slot for slot in range(len(self._models)) if slot not in self._occupants]
 
     def own_step(self, slot: int) -> int:
         """Return the number of steps that a slot's trial has taken."""
@@ -131,25 +134,21 @@ class TrialGroup:
         """Put a trial into a free slot, at its own step 0 or where ``state`` left it."""
         assert slot in self.free_slots, f"slot {slot} is not free"
         assert trial.width == self.width, f"{trial.name} has width {trial.width}, this group {self.width}"
-        row, model = self._rows[slot], self._models[slot]
-        row.clear()
-        model.set_hyperparameters(trial.hyperparameters)
+        self._storage.rows[slot].clear()
+        self._set_up(slot, trial)
         if state is None:
-            initialise(model, self.table, trial.seed, trial.hyperparameters.init_scale)
+            initialise(self._models[slot], self.table, trial.seed, trial.hyperparameters.init_scale)
         else:
-            self.layout.pack(state.parameters, row.parameters)
-            self.layout.pack(state.exp_avg, row.exp_avg)
-            self.layout.pack(state.exp_avg_sq, row.exp_avg_sq)
-            row.counts.fill_(state.step)
+            self._storage.load(slot, state)
         self._occupants[slot] = _Occupant(trial, 0 if state is None else state.step)
 
-    def step(self) -> dict[int, StepResult]:
-        """Let every running trial take its next step; return what happened, by slot."""
-        slots = [slot for slot in sorted(self._occupants) if self.is_running(slot)]
+    def step(self, slots: Collection[int] | None = None) -> dict[int, StepResult]:
+        """Let running trials (those of ``slots``, by default all) take their next step; return what happened, by slot."""
+        slots = [slot for slot in sorted(self._occupants if slots is None else slots) if self.is_running(slot)]
         if not slots:
             return {}
         losses = self._run(slots)
-        norms = torch.stack([gradient_norm(self._rows[slot], self.layout) for slot in slots])
+        norms = torch.stack([gradient_norm(self._storage.rows[slot], self.layout) for slot in slots])
         # One transfer, hence one wait for the device, per step of the whole group.
         figures = torch.cat([losses.totals[:, None], norms[:, None], losses.tasks], dim=1).tolist()
         return {slot: self._conclude(slot, *numbers) for slot, numbers in zip(slots, figures, strict=True)}
@@ -164,24 +163,47 @@ class TrialGroup:
 
     def state(self, slot: int) -> RowState:
         """Copy what is needed to go on with a slot's trial, here or elsewhere."""
-        row, occupant = self._rows[slot], self._occupants[slot]
-        return RowState(
-            trial=occupant.trial,
-            step=occupant.step,
-            parameters=self.layout.unpack(row.parameters),
-            exp_avg=self.layout.unpack(row.exp_avg),
-            exp_avg_sq=self.layout.unpack(row.exp_avg_sq),
-        )
+        occupant = self._occupants[slot]
+        return self._storage.save(slot, occupant.trial, occupant.step)
 
     def free(self, slot: int) -> None:
         """Take a slot's trial out."""
         del self._occupants[slot]
 
+    def copy(self, source: int, target: int, hyperparameters: Hyperparameters) -> None:
+        """Let ``target``'s trial go on from ``source``'s parameters, moments and step, with its own hyperparameters."""
+        self._storage.rows[target].copy_from(self._storage.rows[source])
+        trial = replace(self._occupants[target].trial, hyperparameters=hyperparameters)
+        self._set_up(target, trial)
+        self._occupants[target] = replace(self._occupants[source], trial=trial)
+
+    def compact(self, num_slots: int) -> dict[int, int]:
+        """Shrink to ``num_slots`` slots, which must hold all trials; return each one's new slot by its old one."""
+        assert len(self._occupants) <= num_slots <= len(self._models), f"{len(self._occupants)} trials"
+        storage = self._allocate(num_slots)
+        moved = {old: new for new, old in enumerate(sorted(self._occupants))}
+        for old, new in moved.items():
+            storage.rows[new].copy_from(self._storage.rows[old])
+        self._storage = storage
+        self._occupants = {moved[slot]: occupant for slot, occupant in self._occupants.items()}
+        self._models = [self._storage.adopt(slot, model) for slot, model in enumerate(self._models[:num_slots])]
+        for slot, occupant in self._occupants.items():
+            self._set_up(slot, occupant.trial)
+        return moved
+
+    def _allocate(self, num_slots: int) -> Storage:
+        return Storage(num_slots, self.layout, MOMENTS, dtype=self._dtype, device=self._device)
+
+    def _set_up(self, slot: int, trial: Trial) -> None:
+        """Write a trial's settings into a slot's model."""
+        self._models[slot].set_hyperparameters(trial.hyperparameters)
+        self._models[slot].hold_out(trial.fold)
+
     def _run(self, slots: list[int]) -> RowLosses:
         """Compute losses and gradients of these slots' next steps."""
         for slot in slots:
             occupant = self._occupants[slot]
-            self._rows[slot].gradients.zero_()
+            self._storage.rows[slot].gradients.zero_()
             self._models[slot].seed_dropout(self._dropout_seed(occupant))
         models = [self._models[slot] for slot in slots]
         return self._executor(self.workload, models, [self.workload.train_batch(self.own_step(s)) for s in slots])
@@ -193,7 +215,7 @@ class TrialGroup:
 
     def _conclude(self, slot: int, loss: float, norm: float, *task_losses: float) -> StepResult:
         """Update a slot's parameters, or stop its trial if the loss or a gradient is not a number."""
-        occupant, row = self._occupants[slot], self._rows[slot]
+        occupant, row = self._occupants[slot], self._storage.rows[slot]
         losses = dict(zip(self.workload.task_names, task_losses, strict=True))
         hyperparameters = occupant.trial.hyperparameters
         if math.isfinite(loss) and math.isfinite(norm):
@@ -211,23 +233,6 @@ class TrialGroup:
             is_finished=occupant.step == self.training.num_steps,
             failure=occupant.failure,
         )
-
-
-def _allocate(slots: int, layout: Layout, dtype: torch.dtype, device: torch.device) -> list[Row]:
-    """Allocate the storage of R rows: parameters, gradients and both moments, each [R, P]."""
-    parameters, gradients, exp_avg, exp_avg_sq = (
-        torch.zeros(slots, layout.size, dtype=dtype, device=device) for _ in range(4)
-    )
-    counts = torch.zeros(slots, len(layout.segments), dtype=torch.float32, device=device)
-    return [Row(*views) for views in zip(parameters, gradients, exp_avg, exp_avg_sq, counts, strict=True)]
-
-
-def _adopt(model: TrialModel, row: Row, layout: Layout) -> TrialModel:
-    """Make a model's parameters and their gradients views of a row."""
-    for name, parameter in model.named_parameters():
-        parameter.data = layout.view(row.parameters, name)
-        parameter.grad = layout.view(row.gradients, name)
-    return model.train()
 
 
 def _failure(occupant: _Occupant, loss: float, norm: float, losses: Mapping[str, float]) -> str:

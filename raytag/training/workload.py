@@ -64,6 +64,10 @@ class TrialModel(nn.Module, ABC):
         """Write multipliers, dropout, label smoothing and loss weights into the model's buffers."""
 
     @abstractmethod
+    def hold_out(self, fold: int | None) -> None:
+        """Leave the events of a fold out of every training loss; None leaves out nothing."""
+
+    @abstractmethod
     def seed_dropout(self, seed: int) -> None:
         """Draw the next forward pass's dropout masks from this seed and nothing else."""
 

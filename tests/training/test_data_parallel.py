@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from ranks import run_ranks, train
+from row_states import pairs
 from toy_workload import ToyWorkload, toy_experiment
 
 from raytag.config.experiment import DataConfig, Experiment, SearchConfig, TaggerConfig, TrainingConfig
@@ -51,9 +52,8 @@ def test_two_ranks_take_the_steps_of_one_process(runs):
 
     for other_figures, other in ranks:
         assert torch.tensor(other_figures).allclose(torch.tensor(figures), rtol=1e-12, atol=0)
-        for part in ("parameters", "exp_avg", "exp_avg_sq"):
-            for name, tensor in getattr(state, part).items():
-                torch.testing.assert_close(getattr(other, part)[name], tensor, rtol=1e-11, atol=1e-12)
+        for _, found, expected in pairs(other, state):
+            torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_the_clip_acts_on_the_norm_of_the_whole_batch(runs):

@@ -65,9 +65,12 @@ def test_the_clip_norm_does_not_change_when_units_are_duplicated(make_group):
     state = narrow.state(0)
     narrow.free(0)
     state = replace(state, parameters={name: value + 0.1 for name, value in state.parameters.items()})
-    copies = {name: widen(getattr(state, name), narrow.table, wide.table) for name in ("parameters", "exp_avg")}
+    parameters, zeros = (
+        widen(values, narrow.table, wide.table) for values in (state.parameters, state.moments["exp_avg"])
+    )
+    widened = replace(state, parameters=parameters, moments=dict.fromkeys(state.moments, zeros))
 
-    norms = first_norm(narrow, state), first_norm(wide, replace(state, exp_avg_sq=copies["exp_avg"], **copies))
+    norms = first_norm(narrow, state), first_norm(wide, widened)
 
     assert norms[0] == pytest.approx(norms[1], rel=1e-12)
 
@@ -76,7 +79,7 @@ def test_a_row_is_clipped_to_the_norm_and_not_stretched(make_group):
     group = make_group()
     group.start(0, Trial("t", 32, 1, Hyperparameters()))
     group.step()
-    row = group._rows[0]
+    row = group._storage.rows[0]
     norm = float(optimizer.gradient_norm(row, group.layout))
 
     optimizer.clip_gradients(row, norm, 2 * norm)
@@ -110,10 +113,10 @@ def test_the_schedule_scales_every_segments_update_alike(make_group):
     group.start(0, Trial("t", 128, 1, Hyperparameters(weight_decay=0.0, eps=1e-30)))
     for _ in range(2):  # at first only the readouts have gradients
         group.step()
-    row, hyperparameters = group._rows[0], Hyperparameters(weight_decay=0.0, eps=1e-30)
+    row, hyperparameters = group._storage.rows[0], Hyperparameters(weight_decay=0.0, eps=1e-30)
     moves = []
     for factor in (1.0, 0.5):
-        for tensor in (row.exp_avg, row.exp_avg_sq, row.counts):
+        for tensor in (*row.moments.values(), row.counts):
             tensor.zero_()
         before = row.parameters.clone()
         optimizer.update(row, group.layout, Pace(factor, 0.9), hyperparameters)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from row_states import same_bits
 
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.training import trial_group
@@ -20,15 +21,6 @@ TRIALS = [
     Trial("c", 32, 3, Hyperparameters(lr=5e-3, dropout=0.2, init_scale=0.5, alpha_output=4.0, eps=1e-4)),
     Trial("d", 32, 4, Hyperparameters(lr=2e-2, clip_norm=0.1, dropout=0.1, alpha_attention=3.0, label_smoothing=0.1)),
 ]
-
-
-def is_same(left, right):
-    """Whether two row states hold the same bits."""
-    return left.step == right.step and all(
-        torch.equal(getattr(left, kind)[name], getattr(right, kind)[name])
-        for kind in ("parameters", "exp_avg", "exp_avg_sq")
-        for name in left.parameters
-    )
 
 
 def run(group, slots, num_steps=NUM_STEPS):
@@ -75,7 +67,7 @@ def test_a_trial_in_a_group_equals_its_solo_run_bit_for_bit_in_any_slot(make_gro
     for slot, index in enumerate(order):
         solo_losses, solo_state = solo(TRIALS[index], precision=precision)
         assert losses[slot] == solo_losses, TRIALS[index].name
-        assert is_same(group.state(slot), solo_state), TRIALS[index].name
+        assert same_bits(group.state(slot), solo_state), TRIALS[index].name
 
 
 def test_the_four_trials_are_really_different(solo):
@@ -91,7 +83,7 @@ def test_a_shared_clip_would_be_noticed(make_group, solo, monkeypatch):
         group.start(slot, trial)
 
     def clip_together(row, _, clip_norm):
-        together = math.sqrt(sum(float(trial_group.gradient_norm(r, group.layout)) ** 2 for r in group._rows))
+        together = math.sqrt(sum(float(trial_group.gradient_norm(r, group.layout)) ** 2 for r in group._storage.rows))
         if clip_norm is not None and together > clip_norm:
             row.gradients.mul_(clip_norm / together)
 
@@ -141,7 +133,7 @@ def test_a_gradient_that_is_no_number_stops_its_row_and_leaves_the_others_bit_eq
     assert results[9][1].failure.startswith("gradient norm not finite at step 9 (loss ")
     assert group.own_step(1) == 9
     for slot in (0, 2):
-        assert is_same(group.state(slot), solo(TRIALS[slot])[1])
+        assert same_bits(group.state(slot), solo(TRIALS[slot])[1])
 
 
 def test_the_state_of_a_failed_row_is_that_of_its_last_good_step(make_group):
@@ -158,7 +150,7 @@ def test_the_state_of_a_failed_row_is_that_of_its_last_good_step(make_group):
     healthy.start(0, TRIALS[0])
     run(healthy, [0], 10)
 
-    assert is_same(group.state(0), healthy.state(0))
+    assert same_bits(group.state(0), healthy.state(0))
 
 
 def test_refilling_a_freed_slot_changes_nothing_for_anyone(make_group, solo):
@@ -191,7 +183,7 @@ def test_a_trial_resumes_from_its_state_bit_for_bit(make_group, solo, precision)
 
     losses, final = solo(TRIALS[2], precision=precision)
     assert before + after == losses
-    assert is_same(other.state(3), final)
+    assert same_bits(other.state(3), final)
 
 
 def test_a_trial_takes_its_steps_and_no_more(make_group):
@@ -215,7 +207,7 @@ def test_evaluation_neither_trains_nor_drops(make_group):
 
     assert first == second
     assert {"loss", "objective", "objective_stderr"} <= first.keys()
-    assert is_same(before, group.state(0))
+    assert same_bits(before, group.state(0))
     assert group.model(0).training
 
 
@@ -251,7 +243,7 @@ def test_gradients_stay_views_of_the_groups_storage(make_group):
     group.start(1, TRIALS[0])
     run(group, [1], 3)
 
-    row = group._rows[1]
+    row = group._storage.rows[1]
     for name, parameter in group.model(1).named_parameters():
         assert parameter.data_ptr() == group.layout.view(row.parameters, name).data_ptr()
         assert parameter.grad.data_ptr() == group.layout.view(row.gradients, name).data_ptr()
