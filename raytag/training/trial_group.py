@@ -143,7 +143,7 @@ class TrialGroup:
         self._occupants[slot] = _Occupant(trial, 0 if state is None else state.step)
 
     def step(self, slots: Collection[int] | None = None) -> dict[int, StepResult]:
-        """Let running trials (those of ``slots``, by default all) take their next step; return what happened, by slot."""
+        """Let running trials, those of ``slots`` or all, take their next step; return what happened, by slot."""
         slots = [slot for slot in sorted(self._occupants if slots is None else slots) if self.is_running(slot)]
         if not slots:
             return {}
