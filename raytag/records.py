@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from raytag.config.hyperparameters import Hyperparameters
@@ -64,6 +64,10 @@ class TrialRecord:
 
     ``searched`` holds the sampled values, ``hyperparameters`` these and all the fixed ones. ``history`` maps a trial's
     own step to the metrics it reported there, in rising order of steps.
+
+    A trial may have been trained several times: K seeds (replicas) times F folds give M = K F members. ``members``
+    then maps each step to the metrics of every member, in the order r0f0, r0f1, ..., r1f0, ..., ``num_folds`` is F, and
+    ``history`` holds the members' ``reduction``. With one member ``members`` is empty.
     """
 
     name: str
@@ -76,6 +80,9 @@ class TrialRecord:
     history: Mapping[int, Mapping[str, float]]
     worker: str | None = None
     failure: str | None = None
+    members: Mapping[int, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
+    num_folds: int = 1
+    reduction: str = "mean"
 
     @property
     def is_finished(self) -> bool:
