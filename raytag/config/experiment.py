@@ -159,6 +159,9 @@ class SearchConfig(Frozen):
         None, ge=1, description="Steps before the first pruning decision; none: trials are never pruned."
     )
     reduction_factor: int = Field(3, ge=2, description="One trial in this many survives a rung.")
+    folds: int = Field(
+        1, ge=1, description="Trainings of each trial, each on all training jets but one fold, which validates it."
+    )
 
     @field_validator("widths")
     @classmethod
