@@ -1,24 +1,16 @@
-"""A trial on disk: everything needed to go on with it, in one file that is either whole or not there.
-
-The file holds tensors, numbers and strings only, so ``torch.load(weights_only=True)`` reads it. Hyperparameters and
-rule table are inside: resume and inference need no other file.
-"""
+"""A trial on disk: everything needed to go on with it, in one file. Hyperparameters and rule table are inside."""
 
 from __future__ import annotations
 
-import os
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
-
-import torch
 
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.errors import StudyError
 from raytag.mup.multipliers import RuleTable
+from raytag.training.tensor_file import Damaged, read_tensors, write_tensors
 from raytag.training.trial import RowState, Trial
 
 __all__ = ["Checkpoint", "load", "save"]
@@ -55,12 +47,7 @@ def save(path: Path, state: RowState, table: RuleTable, history: History) -> Non
         "rules": table.to_dict(),
         "history": {step: dict(metrics) for step, metrics in history.items()},
     }
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    with partial.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_tensors(path, content)
 
 
 def load(path: Path) -> Checkpoint:
@@ -84,24 +71,14 @@ def load(path: Path) -> Checkpoint:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        _check_sums(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = read_tensors(path)
     except FileNotFoundError:
         raise StudyError(f"{path}: there is no checkpoint.") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, BadZipFile) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StudyError(f"{path}: not a readable checkpoint ({reason}). Remove it to train from the start.") from None
+    except Damaged as error:
+        raise StudyError(f"{path}: not a readable checkpoint ({error}). Remove it to train from the start.") from None
     version = content.get("raytag_checkpoint") if isinstance(content, dict) else None
     if version != VERSION:
         found = "none" if version is None else version
         raise StudyError(f"{path}: expected a raytag checkpoint of version {VERSION}, found {found}.")
     checked: dict[str, Any] = content
     return checked
-
-
-def _check_sums(path: Path) -> None:
-    """Compare the sums that the file keeps of its parts: torch.load reads a flipped bit as another number."""
-    with ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged is not None:
-        raise BadZipFile(f"the checksum of {damaged} is wrong")
