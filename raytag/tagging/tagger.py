@@ -92,9 +92,7 @@ class GN2(TrialModel):
 
     def forward(self, batch: JetBatch) -> dict[Task, Tensor]:
         """Return each task's logits: (J, classes), (T, origins) and (P,)."""
-        tokens = self.encoder(self.init_net(batch.inputs), batch)
-        pooled = self.pooling(tokens, batch.token_jets, batch.num_jets)
-        tracks = tokens[: len(batch.jet_index)]
+        tracks, pooled = self._embed(batch)
         logits: dict[Task, Tensor] = {"jet_classification": self.jet_classification(pooled)}
         if "track_origin" in self.tasks:
             logits["track_origin"] = self.track_origin(pooled, tracks, batch.jet_index)
@@ -102,6 +100,17 @@ class GN2(TrialModel):
             assert batch.pairs is not None, "the batch was packed without pairs"
             logits["vertexing"] = self.vertexing(pooled, tracks, batch.jet_index, batch.pairs)
         return logits
+
+    def classify_jets(self, batch: JetBatch) -> Tensor:
+        """Return the logits of the jets alone, (J, classes), for which no truth is needed."""
+        _, pooled = self._embed(batch)
+        logits: Tensor = self.jet_classification(pooled)
+        return logits
+
+    def _embed(self, batch: JetBatch) -> tuple[Tensor, Tensor]:
+        """Return encoded tracks (T, D/2) and pooled jets (J, D/2)."""
+        tokens = self.encoder(self.init_net(batch.inputs), batch)
+        return tokens[: len(batch.jet_index)], self.pooling(tokens, batch.token_jets, batch.num_jets)
 
     def set_hyperparameters(self, hyperparameters: Hyperparameters) -> None:
         """Write multipliers, dropout, label smoothing and loss weights into the model's buffers."""

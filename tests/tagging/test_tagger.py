@@ -48,6 +48,15 @@ def test_parameter_counts_are_those_of_gn2():
     assert sum(parameter.numel() for parameter in model.parameters()) == 2_339_150
 
 
+def test_jets_are_classified_without_truth_as_with_it(model, make_jets):
+    jets = make_jets([3, 0, 5])
+    untold = replace(jets, jet_labels=torch.full((3,), -1), origins=None, vertices=None)
+
+    logits = model.classify_jets(pack(untold, with_pairs=False))
+
+    assert torch.equal(logits, model(pack(jets, with_pairs=True))["jet_classification"])
+
+
 def test_every_layer_scales_with_the_width():
     narrow, wide = build(64), build(256)
 
