@@ -101,6 +101,17 @@ def _check_rungs(experiment: Experiment) -> Iterator[Finding]:
         yield key, f"{first} is not a multiple of training.evaluate_every ({every}). Nearest: {_nearest(first, every)}."
 
 
+def _check_members(experiment: Experiment) -> Iterator[Finding]:
+    """Check that a worker can train all members of a trial at once."""
+    search, slots = experiment.search, experiment.resources.slots
+    if slots is not None and slots < search.num_members:
+        yield (
+            ("resources", "slots"),
+            f"{slots} slots cannot hold the {search.num_members} trainings of a trial (search.replicas "
+            f"{search.replicas} x search.folds {search.folds}), which advance in step. Give at least that many.",
+        )
+
+
 def _check_inputs(experiment: Experiment) -> Iterator[Finding]:
     """Check that the inputs are measured, and each is named once."""
     for section in ("jet_variables", "track_variables"):
@@ -155,5 +166,6 @@ _CHECKS: tuple[tuple[set[str], Callable[[Experiment], Iterator[Finding]]], ...] 
     ({"model", "mup", "search"}, _check_widths),
     ({"data", "training"}, _check_batch),
     ({"training", "search"}, _check_rungs),
+    ({"search", "resources"}, _check_members),
     ({"search"}, _check_space_file),
 )

@@ -22,6 +22,7 @@ __all__ = [
     "MupConfig",
     "Parametrisation",
     "ResourcesConfig",
+    "Reduction",
     "SearchConfig",
     "TaggerConfig",
     "Task",
@@ -31,6 +32,7 @@ __all__ = [
 
 Parametrisation = Literal["mup", "standard"]
 Task = Literal["jet_classification", "track_origin", "vertexing"]
+Reduction = Literal["mean", "worst", "best_fraction"]
 
 # The 19 track inputs of Salt's GN2 configuration (umami-hep/salt, salt/configs/GN2/GN2.yaml), in its order.
 GN2_TRACK_VARIABLES = (
@@ -167,9 +169,18 @@ class SearchConfig(Frozen):
     @classmethod
     def _ascending(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
         if list(widths) != sorted(set(widths)):
+    replicas: int = Field(1, ge=1, description="Seeds that each trial is trained with, at once.")
             raise ValueError("widths must rise and not repeat")
         return widths
 
+    reduction: Reduction = Field(
+        "mean",
+        description="Objective of a trial of several trainings (replicas x folds): their mean, the worst one's, or the "
+        "mean of the best ones.",
+    )
+    best_fraction: float = Field(
+        0.5, gt=0, le=1, description="Share of the trainings that reduction best_fraction takes; at least one."
+    )
 
 class ResourcesConfig(Frozen):
     """How Ray places the workers. The defaults use every core, and every GPU if there are any."""
@@ -178,6 +189,11 @@ class ResourcesConfig(Frozen):
     slots: int = Field(4, ge=1, description="Trials that one worker trains at once.")
     cpus_per_worker: float = Field(1.0, gt=0, description="Cores reserved by a worker.")
     gpus_per_worker: float | None = Field(
+    @property
+    def num_members(self) -> int:
+        """The trainings that make one trial: every replica on every fold."""
+        return self.replicas * self.folds
+
         None, ge=0, description="Share of a GPU; default: GPUs / workers, or 0 without a GPU."
     )
     object_store_mib: int = Field(128, ge=80, description="Ray's object store on a local start, in MiB.")
@@ -189,6 +205,9 @@ class MlflowConfig(Frozen):
 
     tracking_uri: str | None = Field(
         None, description="Default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."
+    checkpoint_seconds: float | None = Field(
+        60.0, gt=0, description="Seconds between a worker's checkpoints; null: only when a trial is validated."
+    )
     )
     experiment: str = Field("raytag", min_length=1, description="MLflow experiment that holds the runs.")
 

@@ -205,6 +205,12 @@ def test_a_right_space_keeps_its_order(folder):
             ":21 search.first_rung: 5 is not a multiple of training.evaluate_every (10). Nearest: 10.",
         ),
         ("first_rung: 20", "first_rung: 200", ":21 search.first_rung: 200 steps exceed training.num_steps (100)."),
+        (
+            "first_rung: 20",
+            "replicas: 2\n  folds: 3\nresources:\n  slots: 4",
+            ":24 resources.slots: 4 slots cannot hold the 6 trainings of a trial (search.replicas 2 x search.folds 3), "
+            "which advance in step. Give at least that many.",
+        ),
     ],
 )
 def test_a_mistake_in_an_experiment_is_reported(edit, old, new, expected):

@@ -45,6 +45,7 @@ def digest(folder):  # noqa: ARG001  (it makes the working directory)
         "name=other",
         "output=elsewhere",
         "resources.slots=8",
+        "resources.checkpoint_seconds=5",
         "mlflow.experiment=other",
         "data.cache=cache",
         "data.test=jets/pp_output_test_ttbar.h5",
@@ -70,6 +71,10 @@ def test_where_and_how_much_is_run_does_not_move_the_digest(digest, override):
         "hyperparameters.eps=1e-7",
         "search.seed=2",
         "search.first_rung=10",
+        "search.replicas=2",
+        "search.folds=2",
+        "search.reduction=worst",
+        "search.best_fraction=0.25",
     ],
 )
 def test_what_changes_a_trial_moves_the_digest(digest, override):
