@@ -1,9 +1,26 @@
+import math
+
+import pytest
+
 from raytag.config.hyperparameters import Hyperparameters
-from raytag.records import Cost, TrialRecord, TrialState
+from raytag.records import Cost, Difference, TrialRecord, TrialState, are_tied, difference, spread
 
 
 def record(history):
     return TrialRecord("w32-0000", 32, 0, 1, TrialState.COMPLETE, {}, Hyperparameters(), history)
+
+
+def trial(*rows, stderr=0.01, objective=None, reduction="mean"):
+    """A completed trial with these objectives of its members, a row per replica."""
+    members = [value for row in rows for value in row]
+    objective = sum(members) / len(members) if objective is None else objective
+    return TrialRecord(
+        *("w32-0000", 32, 0, 1, TrialState.COMPLETE, {}, Hyperparameters()),
+        history={100: {"val/objective": objective, "val/objective_stderr": stderr}},
+        members={100: tuple({"val/objective": value} for value in members)} if len(members) > 1 else {},
+        num_folds=len(rows[0]),
+        reduction=reduction,
+    )
 
 
 def test_costs_add_up():
@@ -18,3 +35,98 @@ def test_a_trial_costs_what_its_last_report_says():
 
 def test_a_trial_without_a_report_cost_nothing_yet():
     assert record({}).cost == Cost()
+
+
+def test_members_make_a_matrix_of_replicas_and_folds():
+    six = trial([1.0, 2.0, 3.0], [3.0, 4.0, 5.0])
+
+    assert six.num_members == 6
+    assert six.objectives == ((1.0, 2.0, 3.0), (3.0, 4.0, 5.0))
+    assert six.fold_means == (2.0, 3.0, 4.0)
+
+
+def test_a_trial_of_one_training_is_a_matrix_of_one():
+    assert (trial([0.5]).num_members, trial([0.5]).objectives) == (1, ((0.5,),))
+    assert record({}).num_members == 1
+
+
+def test_folds_are_paired_so_that_what_both_trials_feel_cancels():
+    first = trial([0.50, 0.90, 0.70], [0.52, 0.92, 0.72], stderr=0.1)
+    second = trial([0.54, 0.93, 0.75], [0.54, 0.95, 0.73], stderr=0.1)
+
+    apart = difference(first, second)  # by fold: -0.03, -0.03, -0.03
+
+    assert apart.mean == pytest.approx(-0.03)
+    assert apart.stderr == pytest.approx(0, abs=1e-15)
+    assert (apart.degrees, apart.basis) == (2, "folds")
+    assert not are_tied(first, second)
+
+
+def test_the_error_of_a_paired_difference_is_that_of_a_mean_over_folds():
+    apart = difference(trial([0.5, 0.6, 0.7]), trial([0.4, 0.6, 0.5]))  # by fold: 0.1, 0, 0.2
+
+    assert (apart.mean, apart.stderr) == (pytest.approx(0.1), pytest.approx(0.1 / math.sqrt(3)))
+
+
+def test_replicas_without_folds_add_their_errors_with_welchs_degrees_of_freedom():
+    first, second = trial([0.5], [0.6], [0.7], stderr=0.03), trial([0.4], [0.5], [0.6], stderr=0.04)
+
+    apart = difference(first, second)
+
+    assert (apart.mean, apart.stderr, apart.basis) == (pytest.approx(0.1), pytest.approx(0.05), "members")
+    assert apart.degrees == pytest.approx(2 * (9 + 16) ** 2 / (9**2 + 16**2))
+
+
+def test_objectives_that_are_no_means_have_no_pairs():
+    worst = [trial([0.5, 0.7], objective=0.7, reduction="worst"), trial([0.4, 0.9], objective=0.9, reduction="worst")]
+
+    apart = difference(*worst)
+
+    assert (apart.mean, apart.basis) == (pytest.approx(-0.2), "members")
+
+
+def test_single_trainings_are_told_apart_by_the_jets():
+    apart = difference(trial([0.5], stderr=0.03), trial([0.4], stderr=0.04))
+
+    assert (apart.stderr, apart.degrees, apart.basis) == (pytest.approx(0.05), math.inf, "jets")
+    assert apart.noise == pytest.approx(0.05)
+
+
+# 68.27 % two-sided, from any table of Student's t
+@pytest.mark.parametrize(("degrees", "t"), [(1, 1.84), (2, 1.32), (3, 1.20), (5, 1.11), (10, 1.05), (math.inf, 1)])
+def test_the_noise_of_few_members_is_wider_than_one_standard_error(degrees, t):
+    assert Difference(0.0, 1.0, degrees).noise == pytest.approx(t, rel=0.015)
+
+
+def test_few_folds_tie_what_many_jets_would_tell_apart():
+    first, second = trial([0.50, 0.60]), trial([0.40, 0.56])  # 0.07 ± 0.03: 2.3 standard errors of 1 degree
+    third = trial([0.40, 0.57])  # 0.065 ± 0.035: 1.86
+    fourth = trial([0.40, 0.58])  # 0.06 ± 0.04: 1.5
+
+    assert [are_tied(first, other) for other in (second, third, fourth)] == [False, False, True]
+
+
+def test_a_trial_without_an_error_is_tied_with_nothing():
+    assert not are_tied(trial([0.5], stderr=math.nan), trial([0.5], stderr=0.1))
+
+
+def test_the_spread_separates_seeds_from_folds():
+    seeds, folds = 0.01, (0.5, 0.6, 0.7)
+    both = spread(trial([fold - seeds for fold in folds], [fold + seeds for fold in folds]))
+
+    assert both.seeds == pytest.approx(math.sqrt(2) * seeds)
+    assert both.folds == pytest.approx(math.sqrt(0.01 - seeds**2))  # the folds' variance less the seeds' share in it
+
+
+def test_folds_that_scatter_less_than_the_seeds_would_have_no_spread_of_their_own():
+    assert spread(trial([0.4, 0.6], [0.6, 0.4])).folds == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "seeds", "folds"),
+    [([[0.5]], None, None), ([[0.5], [0.7]], 0.1 * math.sqrt(2), None), ([[0.5, 0.7]], None, 0.1 * math.sqrt(2))],
+)
+def test_a_spread_needs_two_of_a_kind(rows, seeds, folds):
+    found = spread(trial(*rows))
+
+    assert (found.seeds, found.folds) == (seeds and pytest.approx(seeds), folds and pytest.approx(folds))
