@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import platform
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from statistics import median, pstdev
 
+from benchmarks.page import machine, spread
 from benchmarks.steps import StepTimes
 from benchmarks.stopwatch import SAMPLE_SECONDS, Cost
 from raytag.config.experiment import Experiment
-from raytag.provenance import code_state, package_versions
 
 __all__ = ["Comparison", "Run", "describe"]
 
@@ -58,13 +54,10 @@ def describe(comparison: Comparison) -> str:
 
 def _setting(comparison: Comparison) -> str:
     experiment, training = comparison.experiment, comparison.experiment.training
-    search, versions, code = experiment.search, package_versions(), code_state()
-    packages = ", ".join(f"{name} {versions[name]}" for name in ("torch", "ray", "optuna"))
-    commit = f"raytag {code.commit[:10]}{' with uncommitted changes' * code.is_dirty}" if code else "raytag"
-    foreign = [_spread((100 * run.cost.foreign_share for run in side), ".0f") for side in comparison.sides]
+    search = experiment.search
+    foreign = [spread((100 * run.cost.foreign_share for run in side), ".0f") for side in comparison.sides]
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {comparison.num_cores} cores of {_cpu_model()}, Python "
-        f"{platform.python_version()}, {packages}, {commit}.\n"
+        f"{machine(('torch', 'ray', 'optuna'))}\n"
         f"{search.trials_per_width} trials at each of the widths {', '.join(map(str, search.widths))}; "
         f"{training.num_steps} steps of {training.batch_size} jets, {training.num_steps // training.evaluate_every} "
         f"validations, {experiment.model.num_layers} layers. {len(comparison.pairs)} runs of each side, in turn.\n"
@@ -75,7 +68,7 @@ def _setting(comparison: Comparison) -> str:
 def _costs(comparison: Comparison) -> str:
     def row(title: str, figure: Callable[[Run], float]) -> str:
         ratios = [figure(plain) / figure(raytag) for raytag, plain in comparison.pairs]
-        sides = [_spread(map(figure, side), ".1f") for side in comparison.sides]
+        sides = [spread(map(figure, side), ".1f") for side in comparison.sides]
         return (
             f"| {title} | {sides[0]} | {sides[1]} | **{median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f}) |"
         )
@@ -173,13 +166,3 @@ def _smallest_spread(objectives: Mapping[str, float]) -> float:
     for name, objective in objectives.items():
         by_width.setdefault(name.partition("-")[0], []).append(objective)
     return min(map(pstdev, by_width.values()))
-
-
-def _spread(values: Iterable[float], form: str) -> str:
-    ordered = sorted(values)
-    return f"{median(ordered):{form}} ({ordered[0]:{form}} to {ordered[-1]:{form}})"
-
-
-def _cpu_model() -> str:
-    found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return found[1] if found else platform.machine()

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from benchmarks.comparison import Comparison, Run, describe
 from benchmarks.job import Job
+from benchmarks.page import write_block
 from benchmarks.steps import time_steps
 from benchmarks.stopwatch import measure
 from raytag.config.load import load_experiment, load_space
@@ -31,8 +32,6 @@ from raytag.workloads import open_workload
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENT = ROOT / "benchmarks" / "sweep.yaml"
-PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- python -m benchmarks.sweep --write -->\n", "<!-- end -->\n"
 
 # For both sides: no report to Ray's makers, which would wait for the network.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         text = describe(_compare(Path(folder), options.pairs, options.overrides, console))
     console.print(f"\n{text}", markup=False)
     if options.write:
-        _write(text)
+        write_block("python -m benchmarks.sweep --write", text)
 
 
 def _compare(folder: Path, num_pairs: int, overrides: Sequence[str], console: Console) -> Comparison:
@@ -101,14 +100,6 @@ def _run_plain(folder: Path, job: Path, *, is_reversed: bool) -> Run:
         objectives={name: result["objective"] for name, result in results.items()},
         training_seconds=sum(result["seconds"] for result in results.values()),
     )
-
-
-def _write(text: str) -> None:
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    assert after or rest.endswith(END), f"{PAGE} lacks the lines between which the figures go"
-    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 if __name__ == "__main__":
