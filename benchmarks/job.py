@@ -50,7 +50,7 @@ class Job:
         with TemporaryDirectory() as folder:
             study = Study.open(StudyFolder(Path(folder)), self.experiment, self.space)
             names = [study.ask(width) for width in reversed(search.widths) for _ in range(search.trials_per_width)]
-            return [study.trial(name) for name in names]
+            return [trial for name in names for trial in study.members(name)]
 
     def write(self, folder: Path) -> None:
         """Write what :mod:`benchmarks.plain` reads."""
@@ -69,7 +69,7 @@ class Job:
         def build(width: int) -> torch.nn.Module:
             return self.workload.build_model(width, mup.base_width, mup.parametrisation)
 
-        return rule_table(build, width, mup.base_width, mup.parametrisation)
+        return rule_table(build, width, mup.base_width, mup.parametrisation, self.experiment.training.optimizer)
 
     def _first_weights(self, trial: Trial) -> dict[str, Tensor]:
         """Return the weights from which a trial starts."""

@@ -20,9 +20,11 @@ __all__ = [
     "Experiment",
     "MlflowConfig",
     "MupConfig",
+    "Optimizer",
     "Parametrisation",
-    "ResourcesConfig",
     "Reduction",
+    "ResourcesConfig",
+    "Schedule",
     "SearchConfig",
     "TaggerConfig",
     "Task",
@@ -30,9 +32,11 @@ __all__ = [
     "resolve_path",
 ]
 
-Parametrisation = Literal["mup", "standard"]
-Task = Literal["jet_classification", "track_origin", "vertexing"]
 Reduction = Literal["mean", "worst", "best_fraction"]
+Parametrisation = Literal["mup", "standard"]
+Optimizer = Literal["adamw", "lion", "muon", "sgd"]
+Schedule = Literal["one_cycle", "warmup_cosine", "cosine_restarts", "warmup_stable_decay", "constant"]
+Task = Literal["jet_classification", "track_origin", "vertexing"]
 
 # The 19 track inputs of Salt's GN2 configuration (umami-hep/salt, salt/configs/GN2/GN2.yaml), in its order.
 GN2_TRACK_VARIABLES = (
@@ -133,9 +137,13 @@ class TrainingConfig(Frozen):
     num_steps: int = Field(1000, ge=1, description="Optimizer steps of a full trial.")
     batch_size: int = Field(256, ge=1, description="Jets in a minibatch.")
     evaluate_every: int = Field(100, ge=1, description="Steps between validations; each is a report to the study.")
-    schedule: Literal["one_cycle", "warmup_cosine", "constant"] = Field(
-        "one_cycle", description="Shape of the learning rate over a trial's own steps."
+    optimizer: Optimizer = Field(
+        "adamw", description="Update rule; muon is for matrices from width to width, AdamW does the rest."
     )
+    schedule: Schedule = Field(
+        "one_cycle", description="Shape of the learning rate over a trial's own steps; one_cycle also moves beta1."
+    )
+    num_cycles: int = Field(3, ge=1, description="Cosines of equal length under cosine_restarts.")
     precision: Literal["float32", "float64"] = Field("float32", description="Floating-point type of the training.")
     data_seed: int = Field(0, ge=0, description="Seed of the order of minibatches, shared by all trials.")
 
@@ -161,18 +169,10 @@ class SearchConfig(Frozen):
         None, ge=1, description="Steps before the first pruning decision; none: trials are never pruned."
     )
     reduction_factor: int = Field(3, ge=2, description="One trial in this many survives a rung.")
+    replicas: int = Field(1, ge=1, description="Seeds that each trial is trained with, at once.")
     folds: int = Field(
         1, ge=1, description="Trainings of each trial, each on all training jets but one fold, which validates it."
     )
-
-    @field_validator("widths")
-    @classmethod
-    def _ascending(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
-        if list(widths) != sorted(set(widths)):
-    replicas: int = Field(1, ge=1, description="Seeds that each trial is trained with, at once.")
-            raise ValueError("widths must rise and not repeat")
-        return widths
-
     reduction: Reduction = Field(
         "mean",
         description="Objective of a trial of several trainings (replicas x folds): their mean, the worst one's, or the "
@@ -182,6 +182,19 @@ class SearchConfig(Frozen):
         0.5, gt=0, le=1, description="Share of the trainings that reduction best_fraction takes; at least one."
     )
 
+    @field_validator("widths")
+    @classmethod
+    def _ascending(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if list(widths) != sorted(set(widths)):
+            raise ValueError("widths must rise and not repeat")
+        return widths
+
+    @property
+    def num_members(self) -> int:
+        """The trainings that make one trial: every replica on every fold."""
+        return self.replicas * self.folds
+
+
 class ResourcesConfig(Frozen):
     """How Ray places the workers. The defaults use every core, and every GPU if there are any."""
 
@@ -189,14 +202,12 @@ class ResourcesConfig(Frozen):
     slots: int = Field(4, ge=1, description="Trials that one worker trains at once.")
     cpus_per_worker: float = Field(1.0, gt=0, description="Cores reserved by a worker.")
     gpus_per_worker: float | None = Field(
-    @property
-    def num_members(self) -> int:
-        """The trainings that make one trial: every replica on every fold."""
-        return self.replicas * self.folds
-
         None, ge=0, description="Share of a GPU; default: GPUs / workers, or 0 without a GPU."
     )
     object_store_mib: int = Field(128, ge=80, description="Ray's object store on a local start, in MiB.")
+    checkpoint_seconds: float | None = Field(
+        60.0, gt=0, description="Seconds between a worker's checkpoints; null: only when a trial is validated."
+    )
     max_worker_failures: int = Field(3, ge=0, description="Times a lost worker is started again.")
 
 
@@ -205,9 +216,6 @@ class MlflowConfig(Frozen):
 
     tracking_uri: str | None = Field(
         None, description="Default: $MLFLOW_TRACKING_URI, or sqlite:///mlflow.db in the working directory."
-    checkpoint_seconds: float | None = Field(
-        60.0, gt=0, description="Seconds between a worker's checkpoints; null: only when a trial is validated."
-    )
     )
     experiment: str = Field("raytag", min_length=1, description="MLflow experiment that holds the runs.")
 

@@ -21,11 +21,18 @@ class Hyperparameters(Frozen):
     """The stackable hyperparameters of one trial. A search space samples some; the others keep these values."""
 
     lr: float = Field(2e-3, gt=0, description="Peak learning rate at the base width.")
-    weight_decay: float = Field(1e-5, ge=0, description="Decoupled weight decay at the base width (AdamW).")
-    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of AdamW's first moment.")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Decay of AdamW's second moment.")
-    eps: float = Field(1e-8, gt=0, description="AdamW's epsilon at the base width.")
+    weight_decay: float = Field(
+        1e-5, ge=0, description="Decoupled weight decay: a step shrinks weights by lr × weight_decay, at any width."
+    )
+    beta1: float = Field(0.9, ge=0, lt=1, description="Momentum: of AdamW, Muon and SGD; of Lion's update.")
+    beta2: float = Field(
+        0.999, ge=0, lt=1, description="Decay of AdamW's second moment, or of Lion's momentum; SGD has none."
+    )
+    eps: float = Field(1e-8, gt=0, description="AdamW's epsilon at the base width; Lion and SGD have none.")
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="Share of the steps spent warming up.")
+    decay_fraction: float = Field(
+        0.2, gt=0, le=1, description="Share of the steps, after the warm-up, in which warmup_stable_decay decays."
+    )
     clip_norm: float | None = Field(
         None,
         gt=0,

@@ -31,7 +31,7 @@ class PackedQKVLinear(nn.Linear):
 
     def __init__(self, width: int) -> None:
         super().__init__(width, 3 * width)
-        declare(self, weight=Declaration(Role.HIDDEN, num_zero_rows=width), bias=Role.VECTOR)
+        declare(self, weight=Declaration(Role.HIDDEN, num_zero_rows=width, num_blocks=3), bias=Role.VECTOR)
 
 
 class ReadoutLinear(nn.Linear):

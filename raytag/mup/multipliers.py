@@ -1,14 +1,24 @@
 """From roles to numbers: each parameter's learning rate, weight decay, epsilon and initial values.
 
 The package `mup` says which dimensions grow with the width; what follows from that is written out here, so that an
-optimizer, a checkpoint or a physicist reads one flat table (Tensor Programs V, arXiv:2203.03466, table 8, for AdamW).
+optimizer, a checkpoint or a physicist reads one flat table.
+
+Sources, in raytag's form (a readout multiplies by α/m; widening copies hidden matrices as W/k):
+
+- AdamW, SGD: Tensor Programs V, arXiv:2203.03466, table 8. The entries of a hidden matrix have to change by 1/m, all
+  others by as much as at the base width, while every gradient that has an infinite dimension falls as 1/m. AdamW
+  divides by the gradient's size, so hidden rates fall as 1/m; SGD does not, so all others grow as m.
+- Lion: a sign, like Adam's quotient, has size one at any width (Tensor Programs IVb, arXiv:2308.01814).
+- Muon: an orthogonal update has the spectral norm 1 at any width, as the spectral condition asks of a hidden matrix
+  (arXiv:2310.17813), so its rate stays. The factor 0.2 √max(rows, columns) gives an orthogonal update the root mean
+  square of AdamW's (Liu et al., arXiv:2502.16982); here it is that of the base shape.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +27,7 @@ from mup.infshape import InfShape
 from mup.shape import get_shapes, zip_infshapes
 from torch import Tensor, nn
 
-from raytag.config.experiment import Parametrisation
+from raytag.config.experiment import Optimizer, Parametrisation
 from raytag.errors import RoleError
 from raytag.mup.roles import Declaration, Role, declarations
 
@@ -36,9 +46,11 @@ class ParameterRule:
         Columns of the matrix; for a bias, of the matrix beside it; 0 for a token.
     m
         Width multiplier of the fan-in, 1 if that is finite.
+    algorithm
+        What updates it. Muon is for hidden matrices; AdamW does the rest.
     lr_factor, wd_factor, eps_factor
-        Factors on the learning rate, on torch AdamW's ``weight_decay`` (which multiplies by the learning rate again,
-        so that their product keeps lr × wd as the trial has it) and on ``eps``.
+        Factors on the learning rate, on the decoupled weight decay (which multiplies by the learning rate again, so
+        that their product keeps lr × wd as the trial has it) and on AdamW's ``eps``.
     norm_factor
         Weight of this parameter's squared gradient in the norm to clip by, so that the norm does not drift with width.
     init_std
@@ -47,6 +59,8 @@ class ParameterRule:
         Shape of the first values' distribution.
     num_zero_rows
         Leading rows that start at zero.
+    num_blocks
+        Matrices stacked in this one; Muon orthogonalises each.
     """
 
     name: str
@@ -54,6 +68,7 @@ class ParameterRule:
     role: Role
     fan_in: int
     m: float
+    algorithm: Optimizer
     lr_factor: float
     wd_factor: float
     eps_factor: float
@@ -61,6 +76,7 @@ class ParameterRule:
     init_std: float
     init_distribution: Literal["normal", "uniform"]
     num_zero_rows: int
+    num_blocks: int
 
 
 @dataclass(frozen=True)
@@ -68,6 +84,7 @@ class RuleTable:
     """The rules of all parameters of one model, in the order of ``named_parameters``."""
 
     parametrisation: Parametrisation
+    optimizer: Optimizer
     width: int
     base_width: int
     rules: tuple[ParameterRule, ...]
@@ -95,7 +112,11 @@ class RuleTable:
 
 
 def rule_table(
-    build: Callable[[int], nn.Module], width: int, base_width: int, parametrisation: Parametrisation
+    build: Callable[[int], nn.Module],
+    width: int,
+    base_width: int,
+    parametrisation: Parametrisation,
+    optimizer: Optimizer,
 ) -> RuleTable:
     """Work out the rules of ``build(width)``, holding the declared roles against the shapes.
 
@@ -107,6 +128,8 @@ def rule_table(
         Width of the model, and the width at which every muP factor is 1.
     parametrisation
         ``mup``, or ``standard`` for the control: PyTorch's initialisation and factors 1.
+    optimizer
+        The optimizer that will train the model: the factors depend on it.
 
     Raises
     ------
@@ -126,8 +149,8 @@ def rule_table(
         raise RoleError("\n".join(contradictions))
     make = _mup_rule if parametrisation == "mup" else _standard_rule
     fan_ins = _fan_ins(get_shapes(target), declared)
-    rules = tuple(make(name, declared[name], infinite[name], fan_ins[name]) for name in declared)
-    return RuleTable(parametrisation, width, base_width, rules)
+    rules = tuple(make(name, declared[name], infinite[name], fan_ins[name], optimizer) for name in declared)
+    return RuleTable(parametrisation, optimizer, width, base_width, rules)
 
 
 def initialise(model: nn.Module, table: RuleTable, seed: int, init_scale: float) -> None:
@@ -186,11 +209,13 @@ def _fan_ins(shapes: Mapping[str, tuple[int, ...]], declared: Mapping[str, Decla
     return {name: fan_in(name) for name in declared}
 
 
-def _mup_rule(name: str, declaration: Declaration, shape: InfShape, fan_in: int) -> ParameterRule:
+def _mup_rule(name: str, declaration: Declaration, shape: InfShape, fan_in: int, optimizer: Optimizer) -> ParameterRule:
     """Apply muP: what only the fan-in's m decides, then what the whole width decides."""
     role = declaration.role
+    algorithm = _algorithm(optimizer, role)
     m = float(shape[1].width_mult()) if role in (Role.HIDDEN, Role.READOUT) else 1.0
     width_multiplier = float(shape.width_mult())
+    lr_factor = _mup_lr_factor(algorithm, shape, declaration.num_blocks)
     starts_random = role in (Role.INPUT, Role.HIDDEN)
     return ParameterRule(
         name=name,
@@ -198,31 +223,69 @@ def _mup_rule(name: str, declaration: Declaration, shape: InfShape, fan_in: int)
         role=role,
         fan_in=fan_in,
         m=m,
-        lr_factor=1 / m if role is Role.HIDDEN else 1.0,
-        wd_factor=m if role is Role.HIDDEN else 1.0,
+        algorithm=algorithm,
+        lr_factor=lr_factor,
+        wd_factor=1 / lr_factor,
         # Gradients fall as 1/m wherever a dimension is infinite, and stay where none is (a readout's bias).
-        eps_factor=1 / width_multiplier,
-        # A squared gradient norm goes as m^n / m^2 with n infinite dimensions.
-        norm_factor=width_multiplier ** (2 - shape.ninf()),
+        eps_factor=1 / width_multiplier if algorithm == "adamw" else 1.0,
+        norm_factor=_gradient_weight(shape),
         init_std=declaration.init_std or (fan_in**-0.5 if starts_random else 0.0),
         init_distribution="normal",
         num_zero_rows=declaration.num_zero_rows,
+        num_blocks=declaration.num_blocks,
     )
 
 
-def _standard_rule(name: str, declaration: Declaration, shape: InfShape, fan_in: int) -> ParameterRule:
+def _mup_lr_factor(algorithm: Optimizer, shape: InfShape, num_blocks: int) -> float:
+    """Return how the learning rate of a parameter follows from its infinite dimensions."""
+    match algorithm:
+        case "adamw" | "lion":
+            return 1 / float(shape.width_mult()) if shape.ninf() == 2 else 1.0
+        case "muon":
+            return _adamw_size(shape.base_shape(), num_blocks)
+        case "sgd":
+            return _gradient_weight(shape)
+
+
+def _gradient_weight(shape: InfShape) -> float:
+    """Return the weight that keeps the sum of squared gradients: with n infinite dimensions it goes as m^n / m^2."""
+    width_multiplier = float(shape.width_mult())
+    return width_multiplier if shape.ninf() == 1 else 1.0
+
+
+def _standard_rule(
+    name: str, declaration: Declaration, shape: InfShape, fan_in: int, optimizer: Optimizer
+) -> ParameterRule:
     """Apply PyTorch's defaults: nn.Linear draws weight and bias uniformly within ±1/√fan_in."""
+    algorithm = _algorithm(optimizer, declaration.role)
+    lr_factor = _adamw_size(shape.shape(), declaration.num_blocks) if algorithm == "muon" else 1.0
     return ParameterRule(
         name=name,
         shape=tuple(shape.shape()),
         role=declaration.role,
         fan_in=fan_in,
         m=1.0,
-        lr_factor=1.0,
-        wd_factor=1.0,
+        algorithm=algorithm,
+        lr_factor=lr_factor,
+        wd_factor=1 / lr_factor,
         eps_factor=1.0,
         norm_factor=1.0,
         init_std=declaration.init_std or ((3 * fan_in) ** -0.5 if fan_in else 0.0),
         init_distribution="uniform" if fan_in else "normal",
         num_zero_rows=0,
+        num_blocks=declaration.num_blocks,
     )
+
+
+def _algorithm(optimizer: Optimizer, role: Role) -> Optimizer:
+    """Muon orthogonalises, which makes sense between widths only (Jordan's blog, 2024): the rest is AdamW's."""
+    return "adamw" if optimizer == "muon" and role is not Role.HIDDEN else optimizer
+
+
+def _adamw_size(shape: Sequence[int], num_blocks: int) -> float:
+    """Return the factor that gives an orthogonal matrix the size of AdamW's update (Liu et al., arXiv:2502.16982).
+
+    An orthogonal matrix has the root mean square 1/√max(rows, columns), an update of AdamW about 0.2.
+    """
+    rows, columns = shape
+    return 0.2 * math.sqrt(max(rows // num_blocks, columns))

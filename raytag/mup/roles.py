@@ -35,7 +35,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Declaration:
-    """A role, and what the role alone does not say about the first values.
+    """A role, and what the role alone does not say.
 
     Attributes
     ----------
@@ -45,11 +45,14 @@ class Declaration:
         Leading rows that start at zero under muP: the query rows of a packed query-key-value matrix.
     init_std
         Standard deviation of a token's first values, in both parametrisations; None follows the role.
+    num_blocks
+        Matrices of equal height that lie stacked in this parameter: 3 for query, key and value.
     """
 
     role: Role
     num_zero_rows: int = 0
     init_std: float | None = None
+    num_blocks: int = 1
 
 
 def declare(module: nn.Module, **roles: Role | Declaration) -> None:

@@ -1,4 +1,4 @@
-"""AdamW for one row of a group: torch's fused kernel, called once per segment with that segment's muP factors.
+"""One optimizer step of one row of a group: its gradient norm, its clipping, and its update segment by segment.
 
 Every function reads and writes one row. There is no state that two rows share, so no trial can touch another.
 """
@@ -10,17 +10,20 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 
+from raytag.config.experiment import Optimizer
 from raytag.config.hyperparameters import Hyperparameters
+from raytag.training.algorithms import ALGORITHMS, MOMENTS, SegmentState, Settings
 from raytag.training.layout import Layout
 from raytag.training.schedule import Pace
 from raytag.training.storage import Row
 
-__all__ = ["MOMENTS", "clip_gradients", "gradient_norm", "update"]
+__all__ = ["clip_gradients", "gradient_norm", "moments_of", "update"]
 
-#: What the optimizer keeps for every parameter besides its gradient.
-MOMENTS = ("exp_avg", "exp_avg_sq")
+
+def moments_of(optimizer: Optimizer) -> tuple[str, ...]:
+    """Return what an optimizer keeps for every parameter besides its gradient, by the names of torch's optimizers."""
+    return MOMENTS[optimizer]
 
 
 def gradient_norm(row: Row, layout: Layout) -> Tensor:
@@ -42,26 +45,25 @@ def clip_gradients(row: Row, norm: float, clip_norm: float | None) -> None:
 
 
 def update(row: Row, layout: Layout, pace: Pace, hyperparameters: Hyperparameters) -> None:
-    """Take one AdamW step with the trial's hyperparameters, the schedule's pace and each segment's muP factors."""
+    """Take one step with the trial's hyperparameters, the schedule's pace and each segment's algorithm and factors."""
     rates = [hyperparameters.lr * pace.lr_factor * segment.factors.lr for segment in layout.segments]
     _check_ratios(rates, layout)
     for index, (segment, lr) in enumerate(zip(layout.segments, rates, strict=True)):
-        adamw(
-            [segment.of(row.parameters)],
-            [segment.of(row.gradients)],
-            [segment.of(row.moments["exp_avg"])],
-            [segment.of(row.moments["exp_avg_sq"])],
-            [],
-            [row.counts[index]],
-            fused=True,
-            amsgrad=False,
-            maximize=False,
-            beta1=pace.beta1,
-            beta2=hyperparameters.beta2,
+        state = SegmentState(
+            segment=segment,
+            parameters=segment.of(row.parameters),
+            gradients=segment.of(row.gradients),
+            moments={name: segment.of(moment) for name, moment in row.moments.items()},
+            count=row.counts[index],
+        )
+        settings = Settings(
             lr=lr,
             weight_decay=hyperparameters.weight_decay * segment.factors.wd,
+            beta1=pace.beta1,
+            beta2=hyperparameters.beta2,
             eps=hyperparameters.eps * segment.factors.eps,
         )
+        ALGORITHMS[segment.factors.algorithm](state, settings)
 
 
 def _check_ratios(rates: Sequence[float], layout: Layout) -> None:

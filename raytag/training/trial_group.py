@@ -21,7 +21,7 @@ from raytag.data.schema import Split
 from raytag.mup.multipliers import initialise, rule_table
 from raytag.training.executors import Executor, RowLosses, loop
 from raytag.training.layout import Layout
-from raytag.training.optimizer import MOMENTS, clip_gradients, gradient_norm, update
+from raytag.training.optimizer import clip_gradients, gradient_norm, moments_of, update
 from raytag.training.schedule import pace_of_step
 from raytag.training.storage import Storage
 from raytag.training.trial import RowState, Trial
@@ -93,7 +93,7 @@ class TrialGroup:
         self.workload = workload
         self.width = width
         self.training = training
-        self.table = rule_table(build, width, mup.base_width, mup.parametrisation)
+        self.table = rule_table(build, width, mup.base_width, mup.parametrisation, training.optimizer)
         self._dtype: torch.dtype = getattr(torch, training.precision)
         self._device = device
         self.layout = Layout.of(self.table, self._dtype)
@@ -192,7 +192,8 @@ class TrialGroup:
         return moved
 
     def _allocate(self, num_slots: int) -> Storage:
-        return Storage(num_slots, self.layout, MOMENTS, dtype=self._dtype, device=self._device)
+        moments = moments_of(self.training.optimizer)
+        return Storage(num_slots, self.layout, moments, dtype=self._dtype, device=self._device)
 
     def _set_up(self, slot: int, trial: Trial) -> None:
         """Write a trial's settings into a slot's model."""
@@ -220,7 +221,7 @@ class TrialGroup:
         hyperparameters = occupant.trial.hyperparameters
         if math.isfinite(loss) and math.isfinite(norm):
             clip_gradients(row, norm, hyperparameters.clip_norm)
-            pace = pace_of_step(self.training.schedule, occupant.step, self.training.num_steps, hyperparameters)
+            pace = pace_of_step(self.training, occupant.step, hyperparameters)
             update(row, self.layout, pace, hyperparameters)
             occupant.step += 1
         else:

@@ -29,7 +29,7 @@ def randomised(model):
 
 
 def widened(build, narrow, width, k):
-    tables = [rule_table(build, w, BASE, "mup") for w in (width, k * width)]
+    tables = [rule_table(build, w, BASE, "mup", "adamw") for w in (width, k * width)]
     wide = randomised(build(k * width))
     wide.load_state_dict(widen(dict(narrow.named_parameters()), *tables), strict=False)
     return wide
@@ -90,7 +90,7 @@ def test_every_parameter_of_the_tagger_can_be_widened():
 
 
 def test_a_width_that_is_no_multiple_is_our_mistake():
-    tables = [rule_table(toy, width, BASE, "mup") for width in (32, 48)]
+    tables = [rule_table(toy, width, BASE, "mup", "adamw") for width in (32, 48)]
 
     with pytest.raises(AssertionError, match="width 48 is not a multiple of 32"):
         widen(dict(toy(32).named_parameters()), *tables)

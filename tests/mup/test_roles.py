@@ -38,7 +38,7 @@ def test_undeclared_parameters_are_all_named():
 def test_declaration_survives_deepcopy():
     model = deepcopy(nn.Sequential(PackedQKVLinear(4)))
 
-    assert declarations(model)["0.weight"] == Declaration(Role.HIDDEN, num_zero_rows=4)
+    assert declarations(model)["0.weight"] == Declaration(Role.HIDDEN, num_zero_rows=4, num_blocks=3)
 
 
 def test_declaring_again_replaces_only_what_is_named():

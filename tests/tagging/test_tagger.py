@@ -125,7 +125,7 @@ def test_truth_never_influences_the_logits(model, make_jets):
 
 def test_tagger_starts_undecided_under_mup(make_jets):
     model = build()
-    initialise(model, rule_table(build, 32, 32, "mup"), seed=0, init_scale=1.0)
+    initialise(model, rule_table(build, 32, 32, "mup", "adamw"), seed=0, init_scale=1.0)
 
     logits = model(pack(make_jets((5, 9), dtype=torch.float32), with_pairs=True))
 

@@ -10,7 +10,7 @@ from raytag.training.layout import ALIGNMENT_BYTES, Layout
 
 @pytest.fixture
 def table():
-    return rule_table(lambda width: ToyModel(width, 32, "mup"), 64, 32, "mup")
+    return rule_table(lambda width: ToyModel(width, 32, "mup"), 64, 32, "mup", "adamw")
 
 
 def test_every_parameter_lies_in_the_segment_of_its_factors(table):

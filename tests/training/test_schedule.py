@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, OneCycleLR, SequentialLR
 
+from raytag.config.experiment import TrainingConfig
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.training.schedule import pace_of_step
 
@@ -26,8 +27,9 @@ def torch_paces(make_scheduler, num_steps, beta1=0.9):
     return paces
 
 
-def our_paces(name, num_steps, **hyperparameters):
-    paces = [pace_of_step(name, step, num_steps, Hyperparameters(**hyperparameters)) for step in range(num_steps)]
+def our_paces(name, num_steps, num_cycles=1, **hyperparameters):
+    training = TrainingConfig(schedule=name, num_steps=num_steps, evaluate_every=1, num_cycles=num_cycles)
+    paces = [pace_of_step(training, step, Hyperparameters(**hyperparameters)) for step in range(num_steps)]
     return [(pace.lr_factor, pace.beta1) for pace in paces]
 
 
