@@ -37,6 +37,7 @@ class PackedBatch:
     jet_labels: Tensor  # (J,) int64
     origins: Tensor | None  # (T,) int64
     vertices: Tensor | None  # (T,) int64
+    folds: Tensor | None = None  # (J,) int64
 
 
 class BatchStream:
@@ -88,11 +89,17 @@ class BatchStream:
 
 
 def sequential(
-    table: JetTable, batch_size: int, dtype: torch.dtype = torch.float32, device: torch.device = _CPU
+    table: JetTable,
+    batch_size: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = _CPU,
+    *,
+    jets: NDArray[np.int64] | None = None,
 ) -> Iterator[PackedBatch]:
-    """Walk once through a table in file order; the last batch may be short."""
-    for first in range(0, len(table), batch_size):
-        yield _gather(table, np.arange(first, min(first + batch_size, len(table))), dtype, device)
+    """Walk once through a table in file order, or through these rows of it; the last batch may be short."""
+    rows = np.arange(len(table)) if jets is None else jets
+    for first in range(0, len(rows), batch_size):
+        yield _gather(table, rows[first : first + batch_size], dtype, device)
 
 
 # Trials in the slots of a group may be in different epochs; an order takes 8 bytes per jet.
@@ -128,4 +135,5 @@ def _gather(table: JetTable, jets: NDArray[np.int64], dtype: torch.dtype, device
         jet_labels=labels(table.labels, jets),
         origins=None if table.origins is None else labels(table.origins, rows),
         vertices=None if table.vertices is None else labels(table.vertices, rows),
+        folds=None if table.folds is None else place(table.folds[jets]),
     )

@@ -2,7 +2,7 @@
 
 The file is one Arrow IPC record batch with a row per jet::
 
-    jets: fixed_size_list<float>[Fj]   labels: int32
+    jets: fixed_size_list<float>[Fj]   labels: int32   events: int64
     tracks: large_list<struct<inputs: fixed_size_list<float>[Ft], origins: int32, vertices: int32>>
 
 so the list's child is one contiguous (T, Ft) matrix. Inputs are stored as they are in the h5 file and standardised
@@ -41,7 +41,7 @@ from raytag.errors import DataError, Problem
 __all__ = ["JetTable", "cache_path", "open_split"]
 
 # Part of every cache's name: raise it when the layout of the file changes.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # Bytes at either end of an h5 file that go into its identity.
 DIGESTED_BYTES = 65_536
@@ -58,11 +58,13 @@ class JetTable:
     tracks: NDArray[np.float32]  # (T, Ft)
     offsets: NDArray[np.int64]  # (J + 1,)
     labels: NDArray[np.int32]  # (J,)
+    events: NDArray[np.int64] | None  # (J,) event numbers; None if the file has none
     origins: NDArray[np.int32] | None  # (T,); None if no task needs it
     vertices: NDArray[np.int32] | None  # (T,); None if no task needs it
     jet_scaling: Scaling
     track_scaling: Scaling
     class_names: tuple[str, ...]
+    folds: NDArray[np.int64] | None = None  # (J,), see raytag.data.folds; None: no jet is ever held out
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -172,6 +174,8 @@ def _column_types(selection: Selection) -> dict[str, type[np.generic]]:
         "offsets": np.int64,
         "tracks": np.float32,
     }
+    if selection.has_events:
+        types["events"] = np.int64
     if ORIGIN_LABEL in selection.track_labels:
         types["origins"] = np.int32
     if VERTEX_LABEL in selection.track_labels:
@@ -186,6 +190,8 @@ def _block_columns(block: Block, num_tracks_before: int) -> dict[str, NDArray[An
         "offsets": num_tracks_before + np.cumsum(block.counts),
         "tracks": block.tracks,
     }
+    if block.events is not None:
+        columns["events"] = block.events
     if block.origins is not None:
         columns["origins"] = block.origins.astype(np.int32)
     if block.vertices is not None:
@@ -200,6 +206,7 @@ def _schema(selection: Selection) -> pa.Schema:
         [
             pa.field("jets", pa.list_(pa.float32(), len(selection.jet_variables))),
             pa.field("labels", pa.int32()),
+            *([pa.field("events", pa.int64())] if selection.has_events else []),
             pa.field("tracks", pa.large_list(pa.struct(fields))),
         ],
         metadata={"raytag": json.dumps(asdict(selection), default=str)},
@@ -219,7 +226,8 @@ def _assemble(spool: Path, selection: Selection) -> pa.RecordBatch:
     tracks = pa.StructArray.from_arrays([inputs, *labels], fields=list(item))
     jets = pa.FixedSizeListArray.from_arrays(flat["jets"], type=schema.field("jets").type)
     lists = pa.LargeListArray.from_arrays(flat["offsets"], tracks)
-    return pa.record_batch([jets, flat["labels"], lists], schema=schema)
+    columns = {**flat, "jets": jets, "tracks": lists}
+    return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
 def _write(path: Path, batch: pa.RecordBatch) -> None:
@@ -249,6 +257,7 @@ def _table(batch: pa.RecordBatch, selection: Selection, jet_scaling: Scaling, tr
         tracks=_view(tracks["inputs"].values).reshape(-1, len(selection.track_variables)),
         offsets=_view(lists.offsets),
         labels=_view(batch["labels"]),
+        events=_view(batch["events"]) if selection.has_events else None,
         origins=_view(tracks["origins"]) if "origins" in tracks else None,
         vertices=_view(tracks["vertices"]) if "vertices" in tracks else None,
         jet_scaling=jet_scaling,

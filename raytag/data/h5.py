@@ -20,6 +20,7 @@ from raytag.config.wording import did_you_mean
 from raytag.data.reading import Selection, read_blocks
 from raytag.data.scaling import class_weights, read_scaling
 from raytag.data.schema import (
+    EVENT_NUMBER,
     JET_LABEL,
     JETS,
     ORIGIN_LABEL,
@@ -132,8 +133,15 @@ def select(data: DataConfig, split: Split, tasks: Sequence[Task]) -> Selection:
     ]
     if problems:
         raise DataError(problems)
-    num_jets = wanted or contents.num_jets
-    return Selection(path, num_jets, data.jet_variables, data.track_variables, track_labels, contents.class_names)
+    return Selection(
+        path=path,
+        num_jets=wanted or contents.num_jets,
+        jet_variables=data.jet_variables,
+        track_variables=data.track_variables,
+        track_labels=track_labels,
+        class_names=contents.class_names,
+        has_events=not any(_variable_problems(path, JETS, contents.jet_variables, (EVENT_NUMBER,), INTEGER)),
+    )
 
 
 def check_data(experiment: Experiment) -> None:

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from raytag.data.schema import JET_LABEL, JETS, ORIGIN_LABEL, TRACKS, VALID, VERTEX_LABEL
+from raytag.data.schema import EVENT_NUMBER, JET_LABEL, JETS, ORIGIN_LABEL, TRACKS, VALID, VERTEX_LABEL
 from raytag.errors import DataError, Problem
 
 __all__ = ["Block", "Selection", "read_blocks"]
@@ -25,7 +25,7 @@ BLOCK_JETS = 4096
 
 @dataclass(frozen=True)
 class Selection:
-    """What is read from one file: its first jets, these inputs and these truth labels of the tracks."""
+    """What is read from one file: its first jets, these inputs, these truth labels of the tracks."""
 
     path: Path
     num_jets: int
@@ -33,6 +33,7 @@ class Selection:
     track_variables: tuple[str, ...]
     track_labels: tuple[str, ...]
     class_names: tuple[str, ...]
+    has_events: bool  # whether it says which event each jet is from
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Block:
     tracks: NDArray[np.float32]  # (T, Ft)
     counts: NDArray[np.int64]  # (J,) valid tracks of each jet
     labels: NDArray[np.int64]  # (J,)
+    events: NDArray[np.int64] | None  # (J,) event numbers; None if the file has none
     origins: NDArray[np.int64] | None  # (T,)
     vertices: NDArray[np.int64] | None  # (T,)
 
@@ -83,6 +85,7 @@ def _pack(selection: Selection, first_jet: int, jets: NDArray[np.void], tracks: 
         tracks=_columns(kept, selection.track_variables),
         counts=valid.sum(axis=1, dtype=np.int64),
         labels=jets[JET_LABEL].astype(np.int64),
+        events=jets[EVENT_NUMBER].astype(np.int64) if selection.has_events else None,
         origins=kept[ORIGIN_LABEL].astype(np.int64) if ORIGIN_LABEL in selection.track_labels else None,
         vertices=kept[VERTEX_LABEL].astype(np.int64) if VERTEX_LABEL in selection.track_labels else None,
     )

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 __all__ = [
+    "EVENT_NUMBER",
     "JETS",
     "JET_DTYPE",
     "JET_LABEL",
@@ -35,6 +36,7 @@ JETS = "jets"
 TRACKS = "tracks"
 VALID = "valid"
 JET_LABEL = "flavour_label"
+EVENT_NUMBER = "eventNumber"
 ORIGIN_LABEL = "ftagTruthOriginLabel"
 VERTEX_LABEL = "ftagTruthVertexIndex"
 MAX_TRACKS = 40
@@ -89,7 +91,7 @@ JET_VARIABLES = (
     Variable("HadronConeExclExtendedTruthLabelID", "", "i4", is_truth=True),
     Variable(JET_LABEL, "", "i4", is_truth=True),
     Variable("n_truth_promptLepton", "", "i4", is_truth=True),
-    Variable("eventNumber", "", "i8"),
+    Variable(EVENT_NUMBER, "", "i8"),
 )
 
 TRACK_VARIABLES = (
@@ -125,5 +127,5 @@ UNITS = {variable.name: variable.unit for variable in (*JET_VARIABLES, *TRACK_VA
 
 # Never inputs: the simulated truth, and the event number that makes the splits.
 TRUTH_VARIABLES = frozenset(
-    {variable.name for variable in (*JET_VARIABLES, *TRACK_VARIABLES) if variable.is_truth} | {"eventNumber"}
+    {variable.name for variable in (*JET_VARIABLES, *TRACK_VARIABLES) if variable.is_truth} | {EVENT_NUMBER}
 )

@@ -129,7 +129,7 @@ def test_cache_has_the_layout_it_documents(experiment):
         assert str(reader.schema.field("jets").type).startswith("fixed_size_list<item: float>[1]")
         jet = reader.get_batch(0).slice(3, 1).to_pylist()[0]
 
-    assert jet.keys() == {"jets", "labels", "tracks"}
+    assert jet.keys() == {"jets", "labels", "events", "tracks"}
     assert jet["tracks"][0].keys() == {"inputs", "origins", "vertices"}
     assert len(jet["tracks"][0]["inputs"]) == 2
 
