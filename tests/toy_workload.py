@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ class ToyBatch:
     features: Tensor  # (J, N, F)
     labels: Tensor  # (J,)
     targets: Tensor  # (J, 1)
+    folds: Tensor | None = None  # (J,)
 
 
 class ToyModel(TrialModel):
@@ -103,19 +104,26 @@ class ToyWorkload(Workload[ToyBatch]):
     task_names = ("classification", "regression")
 
     def __init__(
-        self, batch_size: int = 32, dtype: torch.dtype = torch.float32, data_seed: int = 0, shard: Shard = WHOLE
+        self,
+        batch_size: int = 32,
+        dtype: torch.dtype = torch.float32,
+        data_seed: int = 0,
+        shard: Shard = WHOLE,
+        num_folds: int = 1,
     ) -> None:
         self.batch_size = batch_size
         self.shard = shard
         self.data_seed = data_seed
         self.events = {split: _events(count, split, dtype) for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL))}
+        if num_folds > 1:
+            self.events["train"] = replace(self.events["train"], folds=torch.arange(NUM_TRAIN) % num_folds)
         self._recent: dict[int, ToyBatch] = {}
 
     @classmethod
     def open(cls, experiment: Experiment, device: torch.device, shard: Shard = WHOLE) -> ToyWorkload:
         assert device.type == "cpu"
-        training = experiment.training
-        return cls(training.batch_size, getattr(torch, training.precision), training.data_seed, shard)
+        training, dtype = experiment.training, getattr(torch, experiment.training.precision)
+        return cls(training.batch_size, dtype, training.data_seed, shard, experiment.search.folds)
 
     def build_model(self, width: int, base_width: int, parametrisation: Parametrisation) -> ToyModel:
         return ToyModel(width, base_width, parametrisation)
@@ -131,14 +139,16 @@ class ToyWorkload(Workload[ToyBatch]):
         scores, values = model(batch.features)
         smoothing = float(model.label_smoothing)
         losses = [
-            functional.cross_entropy(scores, batch.labels, label_smoothing=smoothing, reduction="sum"),
-            functional.mse_loss(values, batch.targets, reduction="sum"),
+            functional.cross_entropy(scores, batch.labels, label_smoothing=smoothing, reduction="none"),
+            functional.mse_loss(values, batch.targets, reduction="none").squeeze(-1),
         ]
-        return LossTerms(torch.stack(losses), torch.full((2,), float(len(batch.labels)), dtype=scores.dtype))
+        counted = torch.ones_like(scores[:, 0]) if batch.folds is None else (batch.folds != model.held_out).to(scores)
+        sums = [torch.where(counted > 0, loss, 0).sum() for loss in losses]
+        return LossTerms(torch.stack(sums), torch.stack([counted.sum()] * 2))
 
     @torch.no_grad()
-    def evaluate(self, model: TrialModel, split: Split) -> Mapping[str, float]:
-        batch = self.events[split]
+    def evaluate(self, model: TrialModel, split: Split, fold: int | None = None) -> Mapping[str, float]:
+        batch = self.events[split] if fold is None else self._held_out(fold)
         scores, values = model(batch.features)
         per_event = functional.cross_entropy(scores, batch.labels, reduction="none")
         losses = torch.stack([per_event.mean(), functional.mse_loss(values, batch.targets)])
@@ -152,10 +162,20 @@ class ToyWorkload(Workload[ToyBatch]):
         }
 
     @torch.no_grad()
-    def objective_terms(self, model: TrialModel, split: Split) -> tuple[Tensor, Tensor]:
-        batch = self.events[split]
-        losses = functional.cross_entropy(model(batch.features)[0], batch.labels, reduction="none").double()
+    def predict(self, model: TrialModel, split: Split) -> Tensor:
+        return model(self.events[split].features)[0].double().softmax(-1)
+
+    def score(self, predictions: Tensor, split: Split) -> Mapping[str, float]:
+        losses, _ = self.objective_terms(predictions, split)
+        return {"objective": float(losses.mean()), "objective_stderr": float(losses.std() / math.sqrt(len(losses)))}
+
+    def objective_terms(self, predictions: Tensor, split: Split) -> tuple[Tensor, Tensor]:
+        losses = functional.nll_loss(predictions.log(), self.events[split].labels, reduction="none")
         return losses, torch.ones_like(losses)
+
+    def _held_out(self, fold: int) -> ToyBatch:
+        events = self.events["train"]
+        return _select(events, torch.where(events.folds == fold)[0][:NUM_VAL])
 
     def batches(self, split: Split) -> Iterator[ToyBatch]:
         batch = self.events[split]
@@ -191,4 +211,5 @@ def _events(count: int, split: str, dtype: torch.dtype) -> ToyBatch:
 
 
 def _select(batch: ToyBatch, rows: Tensor) -> ToyBatch:
-    return ToyBatch(batch.features[rows], batch.labels[rows], batch.targets[rows])
+    folds = None if batch.folds is None else batch.folds[rows]
+    return ToyBatch(batch.features[rows], batch.labels[rows], batch.targets[rows], folds)

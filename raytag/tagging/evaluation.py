@@ -1,4 +1,4 @@
-"""One walk of a tagger through a split, and the figures that come out of it."""
+"""Walks of a tagger through a split, and the figures that come out of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from raytag.config.experiment import Task
-from raytag.tagging.losses import classification_terms, cross_entropies, vertexing_terms
+from raytag.tagging.losses import classification_terms, vertexing_terms
 from raytag.tagging.metrics import flavour_metrics, weighted_mean
 from raytag.tagging.packing import JetBatch
 from raytag.tagging.tagger import GN2
 
-__all__ = ["ClassWeights", "evaluate", "jet_losses"]
+__all__ = ["ClassWeights", "evaluate", "jet_losses", "jet_metrics", "predict"]
 
 
 @dataclass(frozen=True)
@@ -35,51 +35,61 @@ def evaluate(
     Returns
     -------
     dict
-        ``objective`` (the jet classification loss), ``objective_stderr``, ``loss`` (weighted total), ``<task>_loss``,
-        the figures of :func:`raytag.tagging.metrics.flavour_metrics`, ``track_origin_accuracy``, and ``vertexing_f1``
-        of the pairs given a probability above one half. What a split cannot give is left out.
+        The figures of :func:`jet_metrics`, ``loss`` (weighted total), ``<task>_loss``, ``track_origin_accuracy``, and
+        ``vertexing_f1`` of the pairs given a probability above one half. What a split cannot give is left out.
     """
-    probabilities, labels, cross_entropy = [], [], []
+    log_probabilities, labels = [], []
     sums: Counter[str] = Counter()
     with _evaluating(model):
         for batch in batches:
             logits = model(batch)
-            jet_logits = logits["jet_classification"]
-            probabilities.append(jet_logits.double().softmax(-1).cpu())
+            log_probabilities.append(_log_probabilities(logits["jet_classification"]))
             labels.append(batch.jet_labels.cpu())
-            cross_entropy.append(_jet_cross_entropies(jet_logits, batch))
             if "track_origin" in logits:
                 sums.update(_origin_sums(logits["track_origin"], batch, class_weights.origins))
             if "vertexing" in logits:
                 sums.update(_pair_sums(logits["vertexing"], batch))
-    jet_labels = torch.cat(labels)
-    weights = class_weights.jets.double().cpu()[jet_labels]
-    objective, stderr = weighted_mean(torch.cat(cross_entropy).numpy(), weights.numpy())
-    losses: dict[Task, float] = {"jet_classification": objective, **_auxiliary_losses(sums)}
+    figures = jet_metrics(torch.cat(log_probabilities), torch.cat(labels), class_weights, class_names)
+    losses: dict[Task, float] = {"jet_classification": figures["objective"], **_auxiliary_losses(sums)}
     return {
-        "objective": objective,
-        "objective_stderr": stderr,
+        **figures,
         "loss": sum(float(w) * losses[task] for w, task in zip(model.loss_weights, model.tasks, strict=True)),
         **{f"{task}_loss": loss for task, loss in losses.items()},
-        **flavour_metrics(torch.cat(probabilities).numpy(), jet_labels.numpy(), class_names),
         **_auxiliary_metrics(sums),
     }
 
 
-def jet_losses(model: GN2, batches: Iterable[JetBatch], class_weights: ClassWeights) -> tuple[Tensor, Tensor]:
-    """Return each jet's cross entropy and the weight of its class, both (J,); their weighted mean is the objective."""
-    cross_entropy, labels = [], []
+def predict(model: GN2, batches: Iterable[JetBatch]) -> Tensor:
+    """Return the class probabilities of each jet, (J, C) in float64 on the CPU."""
     with _evaluating(model):
-        for batch in batches:
-            cross_entropy.append(_jet_cross_entropies(model(batch)["jet_classification"], batch))
-            labels.append(batch.jet_labels.cpu())
-    return torch.cat(cross_entropy), class_weights.jets.double().cpu()[torch.cat(labels)]
+        return torch.cat([_log_probabilities(model.classify_jets(batch)) for batch in batches]).exp()
 
 
-def _jet_cross_entropies(logits: Tensor, batch: JetBatch) -> Tensor:
-    """Return each jet's cross entropy before class weights, without label smoothing."""
-    unweighted = logits.new_ones(logits.shape[-1])
-    return cross_entropies(logits, batch.jet_labels, unweighted, logits.new_zeros(())).double().cpu()
+def jet_metrics(
+    log_probabilities: Tensor, labels: Tensor, class_weights: ClassWeights, class_names: Sequence[str]
+) -> dict[str, float]:
+    """Return what follows from the jets' log probabilities (J, C) and labels (J,), both on the CPU.
+
+    Returns
+    -------
+    dict
+        ``objective`` (the jet classification loss), ``objective_stderr`` and the figures of
+        :func:`raytag.tagging.metrics.flavour_metrics`.
+    """
+    losses, weights = jet_losses(log_probabilities, labels, class_weights)
+    objective, stderr = weighted_mean(losses.numpy(), weights.numpy())
+    figures = flavour_metrics(log_probabilities.exp().numpy(), labels.numpy(), class_names)
+    return {"objective": objective, "objective_stderr": stderr, **figures}
+
+
+def jet_losses(log_probabilities: Tensor, labels: Tensor, class_weights: ClassWeights) -> tuple[Tensor, Tensor]:
+    """Return each jet's cross entropy and the weight of its class, both (J,); their weighted mean is the objective."""
+    losses = -log_probabilities.gather(-1, labels[:, None]).squeeze(-1)
+    return losses, class_weights.jets.double().cpu()[labels]
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    return logits.double().log_softmax(-1).cpu()
 
 
 @contextmanager

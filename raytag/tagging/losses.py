@@ -34,16 +34,24 @@ def cross_entropies(logits: Tensor, labels: Tensor, class_weights: Tensor, label
 
 
 def classification_terms(
-    logits: Tensor, labels: Tensor, class_weights: Tensor, label_smoothing: Tensor
+    logits: Tensor, labels: Tensor, class_weights: Tensor, label_smoothing: Tensor, counted: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return Σ w_y l and Σ w_y of the weighted cross entropy."""
+    """Return Σ w_y l and Σ w_y of the weighted cross entropy, over all objects or those that are ``counted``, (N,)."""
     losses = cross_entropies(logits, labels, class_weights, label_smoothing)
-    total_weight = class_weights.index_select(0, labels).sum()
+    weights = class_weights.index_select(0, labels)
+    if counted is not None:
+        losses, weights = torch.where(counted, losses, 0), torch.where(counted, weights, 0)
     # A batch whose jets have no track at all has a track loss of 0, not 0/0.
-    return losses.sum(), total_weight.clamp(min=torch.finfo(logits.dtype).tiny)
+    return losses.sum(), weights.sum().clamp(min=torch.finfo(logits.dtype).tiny)
 
 
-def vertexing_terms(logits: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Return the weighted sum of the binary cross entropy over (P,) pairs, and the number of matches, at least 1."""
-    losses = functional.binary_cross_entropy_with_logits(logits, pairs.is_match, pairs.weights, reduction="sum")
-    return losses, pairs.is_match.sum().clamp(min=1)
+def vertexing_terms(logits: Tensor, pairs: Pairs, counted: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return the weighted sum of the binary cross entropy over pairs, and the number of matches, at least 1.
+
+    All (P,) pairs, or those that are ``counted``.
+    """
+    losses = functional.binary_cross_entropy_with_logits(logits, pairs.is_match, pairs.weights, reduction="none")
+    is_match = pairs.is_match
+    if counted is not None:
+        losses, is_match = torch.where(counted, losses, 0), torch.where(counted, is_match, 0)
+    return losses.sum(), is_match.sum().clamp(min=1)

@@ -11,7 +11,7 @@ Axes: J jets, T tracks, N tokens, F features, R rows, W slots of a row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 from raytag.data.batches import PackedBatch
 from raytag.tagging.pairs import Pairs, pair_tracks
 
-__all__ = ["JetBatch", "Rows", "fill_rows", "pack"]
+__all__ = ["Counted", "JetBatch", "Rows", "fill_rows", "pack"]
 
 # Shorter rows make too many small products, longer ones too many masked logits: a step at width 32 was equally fast
 # with 16 to 24 slots and 6 to 15 % slower with 32.
@@ -57,11 +57,33 @@ class JetBatch:
     pairs: Pairs | None
     jet_labels: Tensor  # (J,) int64
     origins: Tensor | None  # (T,) int64
+    folds: Tensor | None = None  # (J,) int64
 
     @property
     def num_jets(self) -> int:
         """J."""
         return len(self.jet_labels)
+
+    def count(self, held_out: Tensor) -> Counted | None:
+        """Return what counts in a loss without the jets of fold ``held_out``; None if there are no folds: all does."""
+        if self.folds is None:
+            return None
+        jets = self.folds != held_out
+        tracks = jets.index_select(0, self.jet_index)
+        return Counted(jets, tracks, None if self.pairs is None else tracks.index_select(0, self.pairs.first))
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Which jets count, with their tracks and pairs: (J,), (T,) and (P,) booleans."""
+
+    jets: Tensor
+    tracks: Tensor
+    pairs: Tensor | None
+
+    def blank(self, batch: JetBatch) -> JetBatch:
+        """Return the batch with inputs of 0 where nothing counts: what nobody may learn from is not even seen."""
+        return replace(batch, inputs=torch.where(self.tracks[:, None], batch.inputs, 0))
 
 
 def pack(batch: PackedBatch, *, with_pairs: bool) -> JetBatch:
@@ -80,6 +102,7 @@ def pack(batch: PackedBatch, *, with_pairs: bool) -> JetBatch:
         pairs=pairs,
         jet_labels=batch.jet_labels,
         origins=batch.origins,
+        folds=batch.folds,
     )
 
 

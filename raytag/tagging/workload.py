@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from raytag.config.experiment import Experiment, Parametrisation
 from raytag.data.batches import BatchStream, sequential
 from raytag.data.cache import JetTable, open_split
+from raytag.data.folds import assign_folds
 from raytag.data.scaling import class_weights
 from raytag.data.schema import JET_LABEL, JETS, ORIGIN_LABEL, TRACKS, Origin, Split
-from raytag.tagging.evaluation import ClassWeights, evaluate, jet_losses
+from raytag.tagging.evaluation import ClassWeights, evaluate, jet_losses, jet_metrics, predict
 from raytag.tagging.losses import classification_terms, vertexing_terms
 from raytag.tagging.packing import JetBatch, pack
 from raytag.tagging.tagger import GN2
@@ -61,7 +65,10 @@ class TaggingWorkload(Workload[JetBatch]):
     def table(self, split: Split) -> JetTable:
         """Return a split's jets."""
         if split not in self._tables:
-            self._tables[split] = open_split(self._experiment.data, split, self._experiment.model.tasks)
+            table = open_split(self._experiment.data, split, self._experiment.model.tasks)
+            num_folds = self._experiment.search.folds
+            is_divided = split == "train" and num_folds > 1
+            self._tables[split] = replace(table, folds=assign_folds(table, num_folds)) if is_divided else table
         return self._tables[split]
 
     def build_model(self, width: int, base_width: int, parametrisation: Parametrisation) -> GN2:
@@ -87,37 +94,67 @@ class TaggingWorkload(Workload[JetBatch]):
         return self._recent[step]
 
     def loss_terms(self, model: TrialModel, batch: JetBatch) -> LossTerms:
-        """Run the model on a batch and return its K loss terms, with label smoothing only in training mode."""
+        """Run the model on a batch and return its K loss terms, with label smoothing only in training mode.
+
+        Jets of the fold that the model holds out are blanked and counted nowhere.
+        """
         assert isinstance(model, GN2)
-        logits = model(batch)
+        counted = batch.count(model.held_out)
+        jets, tracks, pairs = (None, None, None) if counted is None else (counted.jets, counted.tracks, counted.pairs)
+        logits = model(batch if counted is None else counted.blank(batch))
         smoothing = model.label_smoothing if model.training else torch.zeros_like(model.label_smoothing)
         weights = self._class_weights
-        terms = [classification_terms(logits["jet_classification"], batch.jet_labels, weights.jets, smoothing)]
+        terms = [classification_terms(logits["jet_classification"], batch.jet_labels, weights.jets, smoothing, jets)]
         for task in self.task_names[1:]:
             if task == "track_origin":
                 assert batch.origins is not None, "the batch was packed without origins"
                 no_smoothing = torch.zeros_like(smoothing)
-                terms.append(classification_terms(logits[task], batch.origins, weights.origins, no_smoothing))
+                terms.append(classification_terms(logits[task], batch.origins, weights.origins, no_smoothing, tracks))
             else:
                 assert batch.pairs is not None, "the batch was packed without pairs"
-                terms.append(vertexing_terms(logits[task], batch.pairs))
+                terms.append(vertexing_terms(logits[task], batch.pairs, pairs))
         numerators, denominators = zip(*terms, strict=True)
         return LossTerms(torch.stack(numerators), torch.stack(denominators))
 
-    def evaluate(self, model: TrialModel, split: Split) -> Mapping[str, float]:
-        """Return the metrics of a split (see :func:`raytag.tagging.evaluation.evaluate`)."""
+    def evaluate(self, model: TrialModel, split: Split, fold: int | None = None) -> Mapping[str, float]:
+        """Return the metrics of a split, or of a fold (see :func:`raytag.tagging.evaluation.evaluate`)."""
         assert isinstance(model, GN2)
-        return evaluate(model, self.batches(split), self._class_weights, self.table(split).class_names)
+        batches = self.batches(split) if fold is None else self._fold_batches(split, fold)
+        return evaluate(model, batches, self._class_weights, self.table(split).class_names)
 
-    def objective_terms(self, model: TrialModel, split: Split) -> tuple[Tensor, Tensor]:
-        """Return the jet classification loss of each jet of a split, and the weight of its class."""
+    def predict(self, model: TrialModel, split: Split) -> Tensor:
+        """Return the class probabilities of each jet of a split."""
         assert isinstance(model, GN2)
-        return jet_losses(model, self.batches(split), self._class_weights)
+        return predict(model, self._walk(split, with_pairs=False))
+
+    def score(self, predictions: Tensor, split: Split) -> Mapping[str, float]:
+        """Return the objective and the flavour tagging figures of predictions (J, C)."""
+        names = self.table(split).class_names
+        return jet_metrics(_log(predictions), self._labels(split), self._class_weights, names)
+
+    def objective_terms(self, predictions: Tensor, split: Split) -> tuple[Tensor, Tensor]:
+        """Return the jet classification loss of each jet of a split, and the weight of its class."""
+        return jet_losses(_log(predictions), self._labels(split), self._class_weights)
 
     def batches(self, split: Split) -> Iterator[JetBatch]:
         """Walk once through a split in file order."""
-        for batch in sequential(self.table(split), EVALUATION_BATCH_SIZE, self._dtype, self._device):
-            yield pack(batch, with_pairs=self._has_vertexing)
+        return self._walk(split, with_pairs=self._has_vertexing)
+
+    def _fold_batches(self, split: Split, fold: int) -> Iterator[JetBatch]:
+        """Walk once through the training jets that a fold holds out, or as many as there are validation jets."""
+        assert split == "val", f"fold {fold} validates, it has no {split} jets"
+        folds = self.table("train").folds
+        assert folds is not None, "the experiment has one fold only"
+        jets = np.flatnonzero(folds == fold)[: len(self.table("val"))]
+        return self._walk("train", jets, with_pairs=self._has_vertexing)
+
+    def _walk(self, split: Split, jets: NDArray[np.int64] | None = None, *, with_pairs: bool) -> Iterator[JetBatch]:
+        table = replace(self.table(split), folds=None)
+        for batch in sequential(table, EVALUATION_BATCH_SIZE, self._dtype, self._device, jets=jets):
+            yield pack(batch, with_pairs=with_pairs)
+
+    def _labels(self, split: Split) -> Tensor:
+        return torch.from_numpy(self.table(split).labels.astype(np.int64))
 
     @property
     def _has_vertexing(self) -> bool:
@@ -143,3 +180,8 @@ class TaggingWorkload(Workload[JetBatch]):
         # Without the task class_dict.yaml need not name the origins.
         origins = class_weights(path if "track_origin" in self.task_names else None, TRACKS, ORIGIN_LABEL, len(Origin))
         return ClassWeights(*(torch.from_numpy(weights).to(self._device, self._dtype) for weights in (jets, origins)))
+
+
+def _log(predictions: Tensor) -> Tensor:
+    """Return logarithms; a probability of 0 becomes the smallest number, so that no loss is infinite."""
+    return predictions.clamp(min=torch.finfo(predictions.dtype).tiny).log()

@@ -105,8 +105,11 @@ class Workload(ABC, Generic[Batch]):
         """Run the model on a batch and return its K loss terms."""
 
     @abstractmethod
-    def evaluate(self, model: TrialModel, split: Split) -> Mapping[str, float]:
+    def evaluate(self, model: TrialModel, split: Split, fold: int | None = None) -> Mapping[str, float]:
         """Return the metrics of a split, without gradients and without dropout.
+
+        With a fold, and "val", they are those of the training events which that fold holds out, at most as many as the
+        validation split has.
 
         Keys have no split prefix: ``loss`` (weighted total), ``<task>_loss`` for each task, ``objective`` (the loss
         of the first task: what trials are compared by, free of the trial's own loss weights) and
@@ -114,11 +117,22 @@ class Workload(ABC, Generic[Batch]):
         """
 
     @abstractmethod
-    def objective_terms(self, model: TrialModel, split: Split) -> tuple[Tensor, Tensor]:
-        """Return the objective's loss of each event of a split, in file order, and each event's weight.
+    def predict(self, model: TrialModel, split: Split) -> Tensor:
+        """Return the probability of each of C classes for each event of a split, in file order.
+
+        A float64 tensor of shape (J, C) on the CPU. The mean of several models' predictions is a prediction.
+        """
+
+    @abstractmethod
+    def score(self, predictions: Tensor, split: Split) -> Mapping[str, float]:
+        """Return the metrics that follow from predictions (J, C) alone, as :meth:`evaluate` names them."""
+
+    @abstractmethod
+    def objective_terms(self, predictions: Tensor, split: Split) -> tuple[Tensor, Tensor]:
+        """Return the objective's loss of each event of a split, by its prediction, and each event's weight.
 
         Two float64 tensors of shape (J,) on the CPU; the weighted mean is the objective. The weights do not depend on
-        the model, so two models can be compared event by event.
+        the predictions, so two models can be compared event by event.
         """
 
     @abstractmethod

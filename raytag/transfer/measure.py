@@ -26,7 +26,7 @@ def compare(experiment: Experiment, narrow: Path, wide: Path, device: torch.devi
     workload = open_workload(experiment, device)
     split: Split = "test" if experiment.data.test else "val"
     groups = [_load(workload, experiment, path, device) for path in (narrow, wide)]
-    terms = [workload.objective_terms(group.model(0), split) for group in groups]
+    terms = [workload.objective_terms(workload.predict(group.model(0), split), split) for group in groups]
     (narrow_losses, weights), (wide_losses, _) = [(losses.numpy(), weights.numpy()) for losses, weights in terms]
     difference, stderr = paired_difference(narrow_losses, wide_losses, weights)
     return Comparison(

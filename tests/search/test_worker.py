@@ -140,7 +140,7 @@ def test_a_trial_whose_end_was_lost_with_the_owner_ends_without_training(new_own
 
 def test_a_resumed_trial_repeats_no_step_it_has_saved(new_owner, work, monkeypatch):
     steps = []
-    monkeypatch.setattr("raytag.search.worker.flops_per_step", lambda *_: 1)  # it looks at a batch of its own
+    monkeypatch.setattr("raytag.search.training_loop.flops_per_step", lambda *_: 1)  # it looks at a batch of its own
     workload = ToyWorkload(batch_size=8)
     fetch = workload.train_batch
     monkeypatch.setattr(workload, "train_batch", lambda step: steps.append(step) or fetch(step))
@@ -180,7 +180,7 @@ def test_one_trials_nan_leaves_its_neighbours_alone(new_owner, work):
 
 def test_a_validation_that_raises_fails_its_trial_only(new_owner, work):
     class Fragile(ToyWorkload):
-        def evaluate(self, model, split):
+        def evaluate(self, model, split, fold=None):
             if float(model.classify.alpha_output) == 4:
                 raise ValueError("no such jet")
             return super().evaluate(model, split)
@@ -194,7 +194,7 @@ def test_a_validation_that_raises_fails_its_trial_only(new_owner, work):
 
 
 def test_an_error_in_the_shared_step_is_not_blamed_on_one_trial(new_owner, work, monkeypatch):
-    monkeypatch.setattr("raytag.search.worker.flops_per_step", lambda *_: 1)  # it runs a step of its own
+    monkeypatch.setattr("raytag.search.training_loop.flops_per_step", lambda *_: 1)  # it runs a step of its own
 
     class Broken(ToyWorkload):
         def loss_terms(self, *_):

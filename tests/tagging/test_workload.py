@@ -39,7 +39,7 @@ def workload(experiment):
 @pytest.fixture
 def model(workload):
     tagger = workload.build_model(32, 32, "standard").double()
-    table = rule_table(lambda width: workload.build_model(width, 32, "standard"), 32, 32, "standard")
+    table = rule_table(lambda width: workload.build_model(width, 32, "standard"), 32, 32, "standard", "adamw")
     initialise(tagger, table, seed=0, init_scale=1.0)
     return tagger
 
@@ -128,11 +128,31 @@ def test_objective_and_its_error_weigh_the_jets_by_class(workload, model, jets, 
 def test_objective_is_the_weighted_mean_of_its_terms(workload, model):
     model.set_hyperparameters(Hyperparameters(label_smoothing=0.3, dropout=0.5))
 
-    losses, weights = workload.objective_terms(model.train(), "val")
+    losses, weights = workload.objective_terms(workload.predict(model.train(), "val"), "val")
 
     assert len(losses) == len(workload.table("val"))
     assert (losses * weights).sum() / weights.sum() == pytest.approx(workload.evaluate(model, "val")["objective"])
     assert model.training
+
+
+def test_scores_of_predictions_are_those_of_the_model(workload, model):
+    predictions = workload.predict(model.train(), "val")
+
+    scores, metrics = workload.score(predictions, "val"), workload.evaluate(model, "val")
+
+    assert predictions.dtype == torch.float64
+    torch.testing.assert_close(predictions.sum(1), torch.ones(len(workload.table("val")), dtype=torch.float64))
+    assert scores == pytest.approx({name: metrics[name] for name in scores})
+    assert {"objective", "objective_stderr", "auc_b_vs_light", "c_rejection_70_stderr"} <= scores.keys()
+    assert model.training
+
+
+def test_a_certain_mistake_has_a_finite_loss(workload):
+    labels = torch.tensor(workload.table("val").labels).long()
+
+    scores = workload.score(torch.nn.functional.one_hot((labels + 1) % 4, 4).double(), "val")
+
+    assert scores["objective"] == pytest.approx(708.4, abs=0.1)
 
 
 def test_perfect_and_wrong_auxiliary_predictions(workload, model, monkeypatch):
