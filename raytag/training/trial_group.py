@@ -154,10 +154,11 @@ class TrialGroup:
         return {slot: self._conclude(slot, *numbers) for slot, numbers in zip(slots, figures, strict=True)}
 
     def evaluate(self, slot: int, split: Split = "val") -> dict[str, float]:
-        """Return the metrics of a slot's trial on a split (see :meth:`Workload.evaluate`)."""
+        """Return the metrics of a slot's trial on a split, "val" being its fold's (see :meth:`Workload.evaluate`)."""
+        fold = self._occupants[slot].trial.fold if split == "val" else None
         model = self._models[slot].eval()
         with torch.no_grad():
-            metrics = dict(self.workload.evaluate(model, split))
+            metrics = dict(self.workload.evaluate(model, split, fold))
         model.train()
         return metrics
 
