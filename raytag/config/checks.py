@@ -14,19 +14,33 @@ from typing import Any
 from pydantic import ValidationError
 
 from raytag.config.document import KeyPath, display_path
-from raytag.config.experiment import Experiment, TaggerConfig
+from raytag.config.experiment import Experiment, Optimizer, Schedule, TaggerConfig, TrainingConfig
 from raytag.config.explain import explain, key_paths
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.config.space import SearchSpace
 from raytag.config.wording import did_you_mean, dotted
 from raytag.data.schema import TRUTH_VARIABLES, VALID
 
-__all__ = ["check_experiment", "check_ranges", "check_space_names", "check_tasks"]
+__all__ = ["check_experiment", "check_ranges", "check_space_names", "check_tasks", "check_training"]
 
 Finding = tuple[KeyPath, str]
 
 # The last hidden layer of a task head has width / 8 units (GN2: 32 of 256).
 _HEAD_DIVISOR = 8
+
+_UNUSED_BY_OPTIMIZER: Mapping[Optimizer, set[str]] = {
+    "adamw": set(),
+    "lion": {"eps"},
+    "muon": set(),
+    "sgd": {"beta2", "eps"},
+}
+_UNUSED_BY_SCHEDULE: Mapping[Schedule, set[str]] = {
+    "one_cycle": {"decay_fraction"},
+    "warmup_cosine": {"decay_fraction"},
+    "cosine_restarts": {"decay_fraction"},
+    "warmup_stable_decay": set(),
+    "constant": {"decay_fraction", "warmup_fraction"},
+}
 
 _NEVER_INPUTS = {VALID: "marks the filled track slots", "eventNumber": "decides the split of its jets"}
 
@@ -73,6 +87,15 @@ def check_tasks(space: SearchSpace, model: TaggerConfig) -> Iterator[Finding]:
         task = name.removeprefix("loss_weight_")
         if task != name and task not in model.tasks:
             yield (name,), f"no effect: model.tasks does not train {task}. Train it, or delete this entry."
+
+
+def check_training(space: SearchSpace, training: TrainingConfig) -> Iterator[Finding]:
+    """Check that a hyperparameter is searched only if the optimizer or the schedule has it."""
+    for name in space.root:
+        if name in _UNUSED_BY_OPTIMIZER[training.optimizer]:
+            yield (name,), f"no effect: training.optimizer {training.optimizer} has no {name}. Delete this entry."
+        if name in _UNUSED_BY_SCHEDULE[training.schedule]:
+            yield (name,), f"no effect: training.schedule {training.schedule} has no {name}. Delete this entry."
 
 
 def _check_widths(experiment: Experiment) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from raytag.config.checks import check_experiment, check_ranges, check_space_names, check_tasks
+from raytag.config.checks import check_experiment, check_ranges, check_space_names, check_tasks, check_training
 from raytag.config.document import Document, KeyPath, display_path, read_yaml
 from raytag.config.experiment import Experiment
 from raytag.config.explain import explain
@@ -115,7 +115,7 @@ def _valid_sections(data: dict[str, Any], context: Mapping[str, Any]) -> dict[st
 
 
 def _space_problems(sections: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems of the space that an experiment names, alone and together with its model."""
+    """Return the problems of the space that an experiment names, alone and together with its model and training."""
     if "search" not in sections or not sections["search"].space.is_file():
         return []
     try:
@@ -125,6 +125,8 @@ def _space_problems(sections: Mapping[str, Any]) -> list[Problem]:
     space, problems = _read_space(document)
     if "model" in sections:
         problems += [document.problem(key, message) for key, message in check_tasks(space, sections["model"])]
+    if "training" in sections:
+        problems += [document.problem(key, message) for key, message in check_training(space, sections["training"])]
     return _by_line(problems)
 
 

@@ -9,8 +9,9 @@ from raytag.config.space import Categorical, LogUniform, Uniform
 from raytag.errors import ConfigError
 
 KNOWN_HYPERPARAMETERS = (
-    "lr, weight_decay, beta1, beta2, eps, warmup_fraction, clip_norm, dropout, label_smoothing, init_scale, "
-    "alpha_output, alpha_attention, loss_weight_jet_classification, loss_weight_track_origin, loss_weight_vertexing"
+    "lr, weight_decay, beta1, beta2, eps, warmup_fraction, decay_fraction, clip_norm, dropout, label_smoothing, "
+    "init_scale, alpha_output, alpha_attention, loss_weight_jet_classification, loss_weight_track_origin, "
+    "loss_weight_vertexing"
 )
 
 
@@ -298,6 +299,47 @@ def test_the_loss_weight_of_a_task_that_is_not_trained_has_no_effect(edit):
         "space.yaml:2 loss_weight_vertexing: no effect: model.tasks does not train vertexing."
         " Train it, or delete this entry."
     ]
+
+
+@pytest.mark.parametrize(
+    ("training", "name"),
+    [
+        ("optimizer: lion", "eps"),
+        ("optimizer: sgd", "eps"),
+        ("optimizer: sgd", "beta2"),
+        ("schedule: constant", "warmup_fraction"),
+        ("schedule: one_cycle", "decay_fraction"),
+        ("schedule: warmup_cosine", "decay_fraction"),
+        ("schedule: cosine_restarts", "decay_fraction"),
+        ("schedule: constant", "decay_fraction"),
+    ],
+)
+def test_a_hyperparameter_that_the_training_has_not_has_no_effect(edit, training, name):
+    edit("experiment.yaml", "num_steps: 100", f"num_steps: 100\n  {training}")
+    edit("space.yaml", "dropout:", f"{name}:")
+    edit("space.yaml", "low: 0\n", "low: 0.1\n")
+
+    assert problems_of(load_experiment, Path("experiment.yaml")) == [
+        f"space.yaml:2 {name}: no effect: training.{training.replace(':', '')} has no {name}. Delete this entry."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("training", "name"),
+    [
+        ("optimizer: muon", "eps"),
+        ("optimizer: muon", "beta2"),
+        ("optimizer: lion", "beta2"),
+        ("schedule: warmup_stable_decay", "decay_fraction"),
+        ("schedule: cosine_restarts", "warmup_fraction"),
+    ],
+)
+def test_a_hyperparameter_that_the_training_has_can_be_searched(edit, training, name):
+    edit("experiment.yaml", "num_steps: 100", f"num_steps: 100\n  {training}")
+    edit("space.yaml", "dropout:", f"{name}:")
+    edit("space.yaml", "low: 0\n", "low: 0.1\n")
+
+    assert name in load_space(load_experiment(Path("experiment.yaml")).search.space).root
 
 
 def test_all_mistakes_of_both_files_are_reported_at_once(edit):
