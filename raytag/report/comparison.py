@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rich.table import Table
 
 from raytag.data.schema import Split
+from raytag.report.differences import PairedDifference, with_error
 
 __all__ = ["Comparison", "describe_difference", "tabulate_comparison"]
-
-# Below this many standard errors a difference is not worth a verdict.
-MIN_SIGNIFICANCE = 2.0
 
 # metric → what a physicist calls it, in the order of the table
 _ROWS = {
@@ -42,14 +39,9 @@ class Comparison:
     difference_stderr: float
 
     @property
-    def significance(self) -> float:
-        """The difference in standard errors, without its sign; 0 for equal models."""
-        return abs(self.difference) / self.difference_stderr if self.difference_stderr > 0 else 0.0
-
-    @property
-    def is_tied(self) -> bool:
-        """Whether these jets cannot tell the two models apart."""
-        return self.significance < MIN_SIGNIFICANCE
+    def paired(self) -> PairedDifference:
+        """The difference and its error in one."""
+        return PairedDifference(self.difference, self.difference_stderr)
 
 
 def tabulate_comparison(comparison: Comparison, titles: tuple[str, str]) -> Table:
@@ -71,27 +63,18 @@ def tabulate_comparison(comparison: Comparison, titles: tuple[str, str]) -> Tabl
 
 def describe_difference(comparison: Comparison) -> tuple[str, str]:
     """Return the difference of the objectives in one line, and what it says in another."""
-    value, error = comparison.difference, comparison.difference_stderr
-    digits = _digits(error) if error > 0 else 4
-    figures = f"{value:+.{digits}f} ± {error:.{digits}f}"
+    paired = comparison.paired
     if comparison.split == "val":
         verdict = "no verdict: the narrow model was chosen on these jets, which flatters it; data.test gives one"
-    elif comparison.is_tied:
-        verdict = f"tied within the noise ({comparison.significance:.1f} standard errors)"
+    elif paired.is_tied:
+        verdict = f"tied within the noise ({paired.significance:.1f} standard errors)"
     else:
-        better = "wide" if value < 0 else "narrow"
-        verdict = f"the {better} model is better by {comparison.significance:.1f} standard errors"
-    return f"loss difference on the same jets, wide - narrow: {figures}", verdict
+        better = "wide" if paired.mean < 0 else "narrow"
+        verdict = f"the {better} model is better by {paired.significance:.1f} standard errors"
+    return f"loss difference on the same jets, wide - narrow: {paired}", verdict
 
 
 def _with_error(metrics: Mapping[str, float], metric: str) -> str:
     """Return a figure with its error, to the error's second digit."""
     value, error = metrics[metric], metrics.get(f"{metric}_stderr", 0.0)
-    if not error > 0:
-        return f"{value:.4f}"
-    return f"{value:.{_digits(error)}f} ± {error:.{_digits(error)}f}"
-
-
-def _digits(error: float) -> int:
-    """Return the decimals that show an error's second digit."""
-    return max(0, 1 - math.floor(math.log10(error)))
+    return with_error(value, error) if error > 0 else f"{value:.4f}"

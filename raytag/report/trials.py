@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.table import Table
 
 from raytag.records import TrialRecord, are_tied, best_trials
+from raytag.report.differences import with_error
 
 __all__ = ["format_objective", "tabulate_best", "tabulate_ranking"]
 
@@ -50,8 +50,7 @@ def format_objective(record: TrialRecord) -> str:
     """Return an objective with its standard error, to the error's second digit."""
     if not record.objective_stderr > 0:
         return f"{record.objective:.5g}"
-    digits = max(0, 1 - math.floor(math.log10(record.objective_stderr)))
-    return f"{record.objective:.{digits}f} ± {record.objective_stderr:.{digits}f}"
+    return with_error(record.objective, record.objective_stderr)
 
 
 def _widths(records: Sequence[TrialRecord]) -> list[int]:

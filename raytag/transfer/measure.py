@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from raytag.config.experiment import Experiment
 from raytag.data.schema import Split
 from raytag.report.comparison import Comparison
+from raytag.report.differences import paired_difference
 from raytag.training import checkpoint
 from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Workload
 from raytag.workloads import open_workload
 
-__all__ = ["compare", "paired_difference"]
-
-Floats = NDArray[np.float64]
+__all__ = ["compare"]
 
 
 def compare(experiment: Experiment, narrow: Path, wide: Path, device: torch.device) -> Comparison:
@@ -28,26 +25,15 @@ def compare(experiment: Experiment, narrow: Path, wide: Path, device: torch.devi
     groups = [_load(workload, experiment, path, device) for path in (narrow, wide)]
     terms = [workload.objective_terms(workload.predict(group.model(0), split), split) for group in groups]
     (narrow_losses, weights), (wide_losses, _) = [(losses.numpy(), weights.numpy()) for losses, weights in terms]
-    difference, stderr = paired_difference(narrow_losses, wide_losses, weights)
+    paired = paired_difference(narrow_losses, wide_losses, weights)
     return Comparison(
         split=split,
         num_jets=len(weights),
         narrow=groups[0].evaluate(0, split),
         wide=groups[1].evaluate(0, split),
-        difference=difference,
-        difference_stderr=stderr,
+        difference=paired.mean,
+        difference_stderr=paired.stderr,
     )
-
-
-def paired_difference(narrow: Floats, wide: Floats, weights: Floats) -> tuple[float, float]:
-    """Return the weighted mean of wide - narrow over the same events, and its standard error.
-
-    Most of a loss's spread over events is common to both models and drops out of the difference.
-    """
-    total = weights.sum()
-    change = wide - narrow
-    mean = float((weights * change).sum() / total)
-    return mean, float(np.sqrt((weights**2 * (change - mean) ** 2).sum()) / total)
 
 
 def _load(workload: Workload[object], experiment: Experiment, path: Path, device: torch.device) -> TrialGroup:

@@ -86,5 +86,5 @@ def test_a_difference_is_judged_by_its_own_error(difference, stderr, lines):
 def test_equal_models_are_tied():
     comparison = compared(difference=0.0, stderr=0.0)
 
-    assert comparison.is_tied
+    assert comparison.paired.is_tied
     assert describe_difference(comparison)[1] == "tied within the noise (0.0 standard errors)"
