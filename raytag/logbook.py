@@ -8,6 +8,7 @@ Only one process writes at a time: MLflow's sqlite store loses writes otherwise.
 from __future__ import annotations
 
 import getpass
+import hashlib
 import logging
 import os
 import shlex
@@ -34,6 +35,7 @@ Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 KEY = "raytag.key"
 LAST_STEP = "raytag.last_step"
+WRITTEN = "raytag.written"  # "raytag.written.<file>" → digest of the text that the artifact holds
 SECONDS = "seconds"  # the metric that counts a trial's own seconds
 INVALID = "INVALID_PARAMETER_VALUE"  # MLflow's code for what no retry mends
 MAX_TAG = 5000  # characters that MLflow keeps of a tag
@@ -166,6 +168,13 @@ class Run:
             self._client.log_batch(self.run_id, metrics=entries[start : start + METRICS_PER_CALL])
         self.tag({LAST_STEP: str(max(new))})  # after the metrics: a killed writer repeats them, which adds nothing
         self._last_step = max(new)
+
+    def write(self, name: str, text: str) -> None:
+        """Write a text as an artifact; one that holds this text already costs nothing."""
+        tag, digest = f"{WRITTEN}.{name}", hashlib.sha256(text.encode()).hexdigest()[:16]
+        if self._tags.get(tag) != digest:
+            self._client.log_text(self.run_id, text, name)
+            self.tag({tag: digest})  # after the text: a killed writer writes it again
 
     def attach(self, files: Iterable[Path]) -> None:
         """Copy files into the run's artifacts."""

@@ -132,6 +132,14 @@ class TrialRecord:
         return max(1, len(self.members.get(self.last_step, ())))
 
     @property
+    def member_labels(self) -> tuple[str, ...]:
+        """What the members' names end in, as in "r1f2": replica, fold or both, whichever there are several of."""
+        num_replicas, num_folds = len(self.objectives), self.num_folds
+        replicas = [f"r{replica}" if num_replicas > 1 else "" for replica in range(num_replicas)]
+        folds = [f"f{fold}" if num_folds > 1 else "" for fold in range(num_folds)]
+        return tuple(replica + fold for replica in replicas for fold in folds)
+
+    @property
     def objectives(self) -> tuple[tuple[float, ...], ...]:
         """The members' objectives at the last step reported: a row per replica, a column per fold."""
         members = [metrics[OBJECTIVE] for metrics in self.members.get(self.last_step, ())] or [self.objective]
@@ -200,15 +208,16 @@ def difference(first: TrialRecord, second: TrialRecord) -> Difference:
         degrees of freedom): trials of a width share no seed. Without folds all members are validated on the same jets:
         the error says how other seeds would do on these jets, not how these seeds would do on others.
     Jets
-        A trial has one member: the errors over the validation jets are added in quadrature, as if independent. The
-        jets are the same, so this error of the difference is too large, while the seeds are not in it at all.
+        A trial has one member, or its worst one counts: the errors over the validation jets are added in quadrature, as
+        if independent. The jets are the same, so this error of the difference is too large, while the seeds are not in
+        it at all.
     """
     mean = first.objective - second.objective
     if _are_paired(first, second):
         by_fold = [a - b for a, b in zip(first.fold_means, second.fold_means, strict=True)]
         return Difference(mean, statistics.stdev(by_fold) / math.sqrt(len(by_fold)), len(by_fold) - 1, "folds")
     stderr = math.hypot(first.objective_stderr, second.objective_stderr)
-    if first.num_members == second.num_members == 1:
+    if _is_of_jets(first) and _is_of_jets(second):
         return Difference(mean, stderr)
     return Difference(mean, stderr, _welch(first, second), "members")
 
@@ -237,6 +246,11 @@ def spread(record: TrialRecord) -> Spread:
 
 def _are_paired(first: TrialRecord, second: TrialRecord) -> bool:
     return first.num_folds == second.num_folds > 1 and first.reduction == second.reduction == "mean"
+
+
+def _is_of_jets(record: TrialRecord) -> bool:
+    """Whether the objective's error is that of one training over the validation jets."""
+    return record.num_members == 1 or record.reduction == "worst"
 
 
 def _welch(first: TrialRecord, second: TrialRecord) -> float:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -117,6 +119,22 @@ def test_artifacts_lie_beside_the_database(open_logbook, client, uri, tmp_path):
     assert client.get_run(run.run_id).info.artifact_uri.startswith(
         uri.replace("sqlite:///", "file://").replace("mlflow.db", "mlartifacts")
     )
+
+
+def test_a_text_is_written_once_and_again_when_it_changes(open_logbook, monkeypatch):
+    written = []
+    monkeypatch.setattr(MlflowClient, "log_text", lambda _, run, text, name: written.append((run, name, text)))
+    for text in ("a", "a", "b"):
+        open_logbook().open_run("key", "run", {}).write("sheet.csv", text)
+
+    assert [text for _, _, text in written] == ["a", "b"]
+
+
+def test_a_text_can_be_read(open_logbook, client, tmp_path):
+    run = open_logbook().open_run("key", "run", {})
+    run.write("sheet.csv", "a,b\n1,2\n")
+
+    assert Path(client.download_artifacts(run.run_id, "sheet.csv", tmp_path)).read_text() == "a,b\n1,2\n"
 
 
 def test_the_default_is_a_database_in_the_working_directory(monkeypatch, tmp_path):

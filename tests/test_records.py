@@ -50,6 +50,19 @@ def test_a_trial_of_one_training_is_a_matrix_of_one():
     assert record({}).num_members == 1
 
 
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        ([[0.5, 0.6], [0.5, 0.6]], ("r0f0", "r0f1", "r1f0", "r1f1")),
+        ([[0.5], [0.6]], ("r0", "r1")),
+        ([[0.5, 0.6]], ("f0", "f1")),
+        ([[0.5]], ("",)),
+    ],
+)
+def test_members_are_called_by_what_there_are_several_of(rows, labels):
+    assert trial(*rows).member_labels == labels
+
+
 def test_folds_are_paired_so_that_what_both_trials_feel_cancels():
     first = trial([0.50, 0.90, 0.70], [0.52, 0.92, 0.72], stderr=0.1)
     second = trial([0.54, 0.93, 0.75], [0.54, 0.95, 0.73], stderr=0.1)
@@ -78,11 +91,12 @@ def test_replicas_without_folds_add_their_errors_with_welchs_degrees_of_freedom(
 
 
 def test_objectives_that_are_no_means_have_no_pairs():
-    worst = [trial([0.5, 0.7], objective=0.7, reduction="worst"), trial([0.4, 0.9], objective=0.9, reduction="worst")]
+    def compare(reduction):
+        rows = [0.5, 0.7], [0.4, 0.9]
+        return difference(*(trial(row, objective=row[-1], reduction=reduction) for row in rows))
 
-    apart = difference(*worst)
-
-    assert (apart.mean, apart.basis) == (pytest.approx(-0.2), "members")
+    assert [compare(reduction).mean for reduction in ("worst", "best_fraction")] == [pytest.approx(-0.2)] * 2
+    assert [compare(reduction).basis for reduction in ("worst", "best_fraction")] == ["jets", "members"]
 
 
 def test_single_trainings_are_told_apart_by_the_jets():

@@ -10,11 +10,17 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from raytag.config.experiment import SearchConfig
 from raytag.logbook import Logbook, LogbookError, Run, Status, default_tracking_uri
 from raytag.records import OBJECTIVE, TrialRecord, TrialState
+from raytag.report.sheets import sheet_of_members, sheet_of_trials
 from raytag.search.folder import StudyFolder
 
 __all__ = ["StudyMirror"]
+
+# Written for every member at every report: what trials are compared by, and what a physicist asks for next. For 100
+# trials of 12 members and 6 reports MLflow took 3.6 CPU-seconds without them, 7.2 with these four, 16.4 with fourteen.
+MEMBER_METRICS = (OBJECTIVE, "val/loss", "val/auc_b_vs_light", "val/light_rejection_70")
 
 _STATUS: dict[TrialState, Status] = {
     TrialState.RUNNING: "RUNNING",
@@ -44,12 +50,13 @@ class StudyMirror:
         self, folder: StudyFolder, tracking_uri: str | None, experiment: str, warn: Callable[[str], None]
     ) -> None:
         self.tracking_uri = tracking_uri or default_tracking_uri()
-        self._study, self._name = folder.identity(), folder.path.name
+        self._folder, self._study, self._name = folder, folder.identity(), folder.path.name
         self._experiment, self._warn = experiment, warn
         self._logbook: Logbook | None = None
         self._parent: Run | None = None
         self._runs: dict[str, Run] = {}
         self._tags: dict[str, str] = {}
+        self._records: dict[str, TrialRecord] = {}
         self._pending: dict[str, TrialRecord] = {}
         self._has_warned = self._is_closed = False
         self._lock = threading.Lock()
@@ -85,6 +92,8 @@ class StudyMirror:
         def close() -> None:
             self._sync()
             assert self._parent
+            if self._records:
+                self._parent.write("trials.csv", sheet_of_trials(list(self._records.values())))
             self._parent.attach(file for file in files if file.exists())
             self._parent.set_status(status)
 
@@ -94,7 +103,9 @@ class StudyMirror:
             return self._attempt(close)
 
     def _collect(self, records: Iterable[TrialRecord], tags: Mapping[str, str]) -> None:
-        self._pending.update({record.name: record for record in records})
+        changed = {record.name: record for record in records}
+        self._records.update(changed)
+        self._pending.update(changed)
         self._tags.update(tags)
 
     def _attempt(self, write: Callable[[], object]) -> bool:
@@ -114,7 +125,8 @@ class StudyMirror:
     def _sync(self) -> None:
         logbook = self._open()
         if self._parent is None:
-            tags = {"raytag.kind": "study", "raytag.study": self._name, **self._tags}
+            members = _member_tags(self._folder.load_settings()[0].search)
+            tags = {"raytag.kind": "study", "raytag.study": self._name, **members, **self._tags}
             self._parent = logbook.open_run(self._study, self._name, tags)
             self._parent.set_status("RUNNING")
             self._runs = logbook.nested_runs(self._parent)
@@ -131,9 +143,13 @@ class StudyMirror:
         self._runs[key] = run
         run.describe(record.searched)
         # MLflow's Compare page begins with the metric that was written first: let it be the objective.
-        run.follow({step: {"objective": m[OBJECTIVE], **m} for step, m in record.history.items()})
+        run.follow(
+            {step: {"objective": m[OBJECTIVE], **m, **_of_members(record, step)} for step, m in record.history.items()}
+        )
         if record.history:
             run.note(_numbers(record))
+        if record.is_finished and record.num_members > 1:
+            run.write("members.csv", sheet_of_members(record))
         # The tags come last but for the status, so a failure text cut short is written again.
         run.tag({"state": record.state, "worker": record.worker or "", **_failure(record)})
         run.set_status(_STATUS[record.state])
@@ -143,6 +159,23 @@ def _numbers(record: TrialRecord) -> dict[str, float]:
     """Return the searched values as numbers, which MLflow's plots can use as axes; parameters are text to it."""
     numbers = {f"hp.{name}": value for name, value in record.searched.items()}
     return {**numbers, "hp.log2_lr": math.log2(record.lr), "hp.width": record.width}
+
+
+def _of_members(record: TrialRecord, step: int) -> dict[str, float]:
+    """Return the members' metrics at a step; a trial of one training has none."""
+    if not (members := record.members.get(step)):
+        return {}
+    # MLflow draws the metrics of one prefix, that is the members of one quantity, side by side.
+    return {
+        f"member/{metric.removeprefix('val/')}/{label}": metrics[metric]
+        for metric in MEMBER_METRICS
+        for label, metrics in zip(record.member_labels, members, strict=True)
+        if metric in metrics
+    }
+
+
+def _member_tags(search: SearchConfig) -> dict[str, str]:
+    return {"replicas": str(search.replicas), "folds": str(search.folds), "reduction": search.reduction}
 
 
 def _failure(record: TrialRecord) -> dict[str, str]:

@@ -1,5 +1,6 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 from threading import Event, Thread
 
 import pytest
@@ -19,12 +20,29 @@ HISTORY = {
 }
 
 
+SHEET = """\
+replica,fold 0,fold 1,fold 2,mean
+0,0.05,1.05,2.05,1.05
+1,3.05,4.05,5.05,4.05
+mean,1.55,2.55,3.55,2.55
+"""
+
+
 def record(number, state=TrialState.COMPLETE, **changes):
     searched = {"lr": 2.0**-7, "alpha_output": 2.0}
     whole = TrialRecord(
         f"w32-{number:04d}", 32, number, 1, state, searched, Hyperparameters(**searched), HISTORY, worker="worker-0"
     )
     return replace(whole, **changes)
+
+
+def record_of_members(number, **changes):
+    """A trial of 2 replicas on 3 folds."""
+    members = {
+        step: tuple({"val/objective": m + 1 / step, "val/loss": 1.0, "val/vertexing_f1": 0.5} for m in range(6))
+        for step in (10, 20)
+    }
+    return record(number, **{"members": members, "num_folds": 3} | changes)
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +57,8 @@ def warnings():
 
 
 @pytest.fixture
-def prepared(folder, make_experiment, space):
-    folder.prepare(make_experiment(), space)
+def prepared(folder, make_experiment, space, request):
+    folder.prepare(make_experiment(**getattr(request, "param", {})), space)
     return folder
 
 
@@ -101,11 +119,11 @@ def test_writing_again_adds_nothing(open_mirror, runs, uri):
     for _ in range(2):
         mirror = open_mirror()
         for _ in range(2):
-            mirror.sync([record(0), record(1)])
+            mirror.sync([record_of_members(0), record(1)])
 
     assert len(runs()) == 3
     client = MlflowClient(tracking_uri=uri)
-    for metric, count in (("val/loss", 2), ("objective", 2), ("hp.log2_lr", 1)):
+    for metric, count in (("val/loss", 2), ("objective", 2), ("hp.log2_lr", 1), ("member/objective/r0f0", 2)):
         assert len(client.get_metric_history(runs()["w32-0000"].info.run_id, metric)) == count
 
 
@@ -186,6 +204,44 @@ def test_a_closed_mirror_hears_no_latecomer(open_mirror, runs):
     assert runs()["w32-0000"].info.status == "FINISHED"
 
 
+def test_every_members_objective_can_be_followed(open_mirror, runs, uri):
+    open_mirror().sync([record_of_members(0)])
+
+    run, client = runs()["w32-0000"], MlflowClient(tracking_uri=uri)
+    points = client.get_metric_history(run.info.run_id, "member/objective/r1f2")
+    assert [(point.step, point.value) for point in points] == [(10, 5.1), (20, 5.05)]
+    members = [name for name in run.data.metrics if name.startswith("member/")]
+    assert len(members) == 12  # the objective and the loss of six, and no figure that is looked at once
+
+
+def test_a_finished_trial_has_its_matrix_as_a_sheet(open_mirror, runs, uri, tmp_path):
+    open_mirror().sync([record_of_members(0), record_of_members(1, state=TrialState.RUNNING), record(2)])
+
+    client, found = MlflowClient(tracking_uri=uri), runs()
+    sheets = [[file.path for file in client.list_artifacts(found[f"w32-000{n}"].info.run_id)] for n in range(3)]
+    assert sheets == [["members.csv"], [], []]
+    sheet = client.download_artifacts(found["w32-0000"].info.run_id, "members.csv", tmp_path)
+    assert Path(sheet).read_text() == SHEET
+
+
+@pytest.mark.parametrize("prepared", [{"replicas": 2, "folds": 3, "reduction": "worst"}], indirect=True)
+def test_the_study_says_what_its_trials_are_made_of(open_mirror, runs):
+    open_mirror().sync()
+
+    tags = runs()["study"].data.tags
+    assert (tags["replicas"], tags["folds"], tags["reduction"]) == ("2", "3", "worst")
+
+
+def test_the_end_of_a_study_brings_a_sheet_of_all_its_trials(open_mirror, runs, uri, tmp_path):
+    mirror = open_mirror()
+    mirror.sync([record_of_members(0), record_of_members(1)])
+    mirror.close("KILLED", records=[record_of_members(1, state=TrialState.PRUNED)])
+
+    sheet = MlflowClient(tracking_uri=uri).download_artifacts(runs()["study"].info.run_id, "trials.csv", tmp_path)
+    rows = [line.split(",")[:3] for line in Path(sheet).read_text().splitlines()]
+    assert rows == [["trial", "width", "state"], ["w32-0000", "32", "complete"], ["w32-0001", "32", "pruned"]]
+
+
 def test_the_end_of_a_study_brings_its_files(open_mirror, runs, folder, uri):
     mirror = open_mirror()
     mirror.sync([record(0)])
@@ -193,4 +249,4 @@ def test_the_end_of_a_study_brings_its_files(open_mirror, runs, folder, uri):
 
     study = runs()["study"]
     files = MlflowClient(tracking_uri=uri).list_artifacts(study.info.run_id)
-    assert (study.info.status, [file.path for file in files]) == ("FINISHED", ["experiment.yaml"])
+    assert (study.info.status, [file.path for file in files]) == ("FINISHED", ["experiment.yaml", "trials.csv"])
