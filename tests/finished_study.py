@@ -27,9 +27,9 @@ def make_study(path, jets, **training):
     study = Study.open(folder, experiment, space)
     names = [study.ask(16) for _ in range(3)]
     assert names == [COMPLETE, FAILED, RUNNING]
-    study.report(COMPLETE, experiment.training.num_steps, {OBJECTIVE: 1.3, OBJECTIVE_STDERR: 0.01, "seconds": 1.0})
+    study.report(COMPLETE, experiment.training.num_steps, [{OBJECTIVE: 1.3, OBJECTIVE_STDERR: 0.01, "seconds": 1.0}])
     study.fail(FAILED, "the loss became nan")
-    save_untrained(folder, experiment, study.trial(COMPLETE))
+    save_untrained(folder, experiment, study.members(COMPLETE)[0])
     return folder
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -16,8 +17,8 @@ from raytag.config.experiment import Experiment
 from raytag.config.space import SearchSpace
 from raytag.records import TrialRecord
 from raytag.search.folder import StudyFolder, exclusive
+from raytag.search.members import Assignment, Metrics
 from raytag.search.study import Study
-from raytag.training.trial import Trial
 
 __all__ = ["MAX_LOSSES", "Snapshot", "StudyOwner"]
 
@@ -80,13 +81,16 @@ class StudyOwner:
         self._width[worker] = max(work, key=lambda width: (work[width], width))
         return self._width[worker]
 
-    def ask(self, worker: str, width: int) -> Trial | None:
-        """Return a trial for a free slot of the worker, or None if it should not take another one now.
+    def ask(self, worker: str, width: int, num_free: int) -> Assignment | None:
+        """Return a trial for the worker's free slots, or None if it should not take another one now.
 
-        Trials left by a dead worker come first. Towards the end a worker gets no more than its fair share of the
-        unfinished trials, so that none trains the last ones alone. A trial whose next loss would be its last is trained
-        alone, so that it fails for what it does itself and not for a neighbour.
+        A trial is handed out only if all its members fit. Trials left by a dead worker come first. Towards the end a
+        worker gets no more than its fair share of the unfinished trials, so that none trains the last ones alone. A
+        trial whose next loss would be its last is trained alone, so that it fails for what it does itself and not for a
+        neighbour.
         """
+        if num_free < self._study.experiment.search.num_members:
+            return None
         held = self._held[worker]
         if len(held) >= self._fair_share() or any(map(self._is_suspect, held)):
             return None
@@ -101,11 +105,11 @@ class StudyOwner:
         held.add(name)
         self._study.assign(name, worker)
         self._touch(name)
-        return self._study.trial(name)
+        return Assignment(name, self._study.members(name))
 
-    def report(self, worker: str, name: str, step: int, metrics: dict[str, float]) -> bool:
-        """Record metrics of a trial the worker holds; return whether the trial goes on."""
-        goes_on = name in self._held[worker] and self._study.report(name, step, metrics)
+    def report(self, worker: str, name: str, step: int, members: Sequence[Metrics]) -> bool:
+        """Record the metrics of all members of a trial the worker holds; return whether the trial goes on."""
+        goes_on = name in self._held[worker] and self._study.report(name, step, members)
         if not goes_on:
             self._held[worker].discard(name)
         self._touch(name)

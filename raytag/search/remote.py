@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raytag.config.experiment import Experiment
 from raytag.config.space import SearchSpace
 from raytag.search.folder import StudyFolder
+from raytag.search.members import Assignment, Metrics
 from raytag.search.owner import Snapshot, StudyOwner
 from raytag.search.session import Share, fetch
-from raytag.training.trial import Trial
 
 if TYPE_CHECKING:
     import torch
@@ -47,14 +47,14 @@ class RemoteOwner:
         width: int | None = fetch(self.actor.lease.remote(worker))
         return width
 
-    def ask(self, worker: str, width: int) -> Trial | None:
+    def ask(self, worker: str, width: int, num_free: int) -> Assignment | None:
         """See :meth:`StudyOwner.ask`."""
-        trial: Trial | None = fetch(self.actor.ask.remote(worker, width))
-        return trial
+        assignment: Assignment | None = fetch(self.actor.ask.remote(worker, width, num_free))
+        return assignment
 
-    def report(self, worker: str, name: str, step: int, metrics: dict[str, float]) -> bool:
+    def report(self, worker: str, name: str, step: int, members: Sequence[Metrics]) -> bool:
         """See :meth:`StudyOwner.report`."""
-        goes_on: bool = fetch(self.actor.report.remote(worker, name, step, metrics))
+        goes_on: bool = fetch(self.actor.report.remote(worker, name, step, members))
         return goes_on
 
     def fail(self, worker: str, name: str, reason: str, traceback: str = "") -> None:

@@ -21,9 +21,9 @@ from raytag.config.space import Categorical, LogUniform, SearchSpace
 __all__ = ["RungPruner", "new_sampler", "suggest", "trial_seed"]
 
 
-def trial_seed(search: SearchConfig, number: int) -> int:
-    """Return the 31-bit seed of trial ``number``, the same at every width."""
-    return _seed(search.seed, "trial", number)
+def trial_seed(search: SearchConfig, number: int, replica: int = 0) -> int:
+    """Return the 31-bit seed of a replica of trial ``number``, the same at every width and on every fold."""
+    return _seed(search.seed, "trial", number, *([replica] if replica else []))
 
 
 def new_sampler(search: SearchConfig, number: int) -> BaseSampler:

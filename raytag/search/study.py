@@ -7,7 +7,7 @@ narrow trial would look poor. One process at a time opens the journal for writin
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from raytag.config.space import SearchSpace
 from raytag.errors import StudyError
 from raytag.records import OBJECTIVE, TrialRecord, TrialState
 from raytag.search.folder import StudyFolder
+from raytag.search.members import Metrics, members_of, reduce_metrics
 from raytag.search.sampling import RungPruner, new_sampler, suggest, trial_seed
 from raytag.training.trial import Trial
 
 __all__ = ["Study"]
 
 METRICS = "metrics:"  # user attribute "metrics:<step>" → {metric: value}
+MEMBERS = "members:"  # "members:<step>" → those of each member, if the trial has several
 WORKER, FAILURE, LOSSES = "worker", "failure", "losses"
 PROMOTED = "promoted"  # step of the last rung that the trial has passed
 
@@ -67,6 +69,7 @@ class Study:
         }
         study = cls(experiment, space, studies)
         study._complete_suggestions()
+        study._complete_failures()
         return study
 
     @classmethod
@@ -115,10 +118,9 @@ class Study:
         """Return one trial."""
         return self._record(_width_of(name), self._frozen(name))
 
-    def trial(self, name: str) -> Trial:
-        """Return what a worker needs to train a trial."""
-        record = self.record(name)
-        return Trial(record.name, record.width, record.seed, record.hyperparameters)
+    def members(self, name: str) -> tuple[Trial, ...]:
+        """Return the trainings that a trial consists of."""
+        return members_of(self.record(name), self._experiment.search)
 
     def unfinished(self, width: int) -> list[str]:
         """Return the names of a width's trials that were asked for and are not finished."""
@@ -148,24 +150,22 @@ class Study:
         """Note which worker trains a trial."""
         self._set(name, WORKER, worker)
 
-    def report(self, name: str, step: int, metrics: Mapping[str, float]) -> bool:
-        """Record a trial's metrics after ``step`` of its own steps; return whether it goes on.
+    def report(self, name: str, step: int, members: Sequence[Metrics]) -> bool:
+        """Record the metrics of a trial's members after ``step`` of their own steps; return whether the trial goes on.
 
-        The trial ends here if this was its last step, if it is pruned, or if the objective is not finite. A report
-        may safely be repeated: a recorded step stays as it is, and a trial whose end was lost with the process that
-        recorded its step ends now.
+        The trial is judged by the members' reduction (:func:`raytag.search.members.reduce_metrics`). It ends here if
+        this was its last step, if it is pruned, or if a member's objective is not finite. A report may safely be
+        repeated: a recorded step stays as it is, and a trial whose end was lost with the process that recorded its
+        step ends now.
         """
         frozen = self._frozen(name)
         if frozen.state.is_finished():
             return False
         if step not in frozen.intermediate_values:
-            objective = metrics[OBJECTIVE]
-            if not math.isfinite(objective):
-                self.fail(name, f"the validation loss became {objective} at step {step}")
+            if reason := self._not_finite(name, step, members):
+                self.fail(name, reason)
                 return False
-            self._set(name, f"{METRICS}{step}", dict(metrics))  # before the value: a step with a value has all metrics
-            storage = self._studies[_width_of(name)]._storage
-            storage.set_trial_intermediate_value(frozen._trial_id, step, objective)
+            self._record_step(frozen, name, step, members)
             if self.num_losses(name):
                 self._set(name, LOSSES, 0)  # a trial that gets on is not what kills its workers
         return self._goes_on(name, step)
@@ -198,6 +198,30 @@ class Study:
                     study.sampler = new_sampler(self._experiment.search, frozen.number)
                     suggest(optuna.Trial(study, frozen._trial_id), self._space)
 
+    def _complete_failures(self) -> None:
+        """End the trials that a process had called failed when it was killed."""
+        for study in self._studies.values():
+            for frozen in study.get_trials(deepcopy=False, states=(OptunaState.RUNNING,)):
+                if FAILURE in frozen.user_attrs:
+                    study.tell(frozen.number, state=OptunaState.FAIL)
+
+    def _not_finite(self, name: str, step: int, members: Sequence[Metrics]) -> str | None:
+        """Say which member's objective is not a number, if one's is not."""
+        for trial, metrics in zip(self.members(name), members, strict=True):
+            if not math.isfinite(objective := metrics[OBJECTIVE]):
+                whose = f"{trial.name}: " if len(members) > 1 else ""
+                return f"{whose}the validation loss became {objective} at step {step}"
+        return None
+
+    def _record_step(self, frozen: FrozenTrial, name: str, step: int, members: Sequence[Metrics]) -> None:
+        """Write a step's metrics; the value comes last, so that a step with a value has all the others."""
+        reduced = reduce_metrics(members, self._experiment.search)
+        if len(members) > 1:
+            self._set(name, f"{MEMBERS}{step}", [dict(metrics) for metrics in members])
+        self._set(name, f"{METRICS}{step}", reduced)
+        storage = self._studies[_width_of(name)]._storage
+        storage.set_trial_intermediate_value(frozen._trial_id, step, reduced[OBJECTIVE])
+
     def _goes_on(self, name: str, step: int) -> bool:
         """End a trial that is complete or pruned at a recorded step; return whether it goes on."""
         frozen, study = self._frozen(name), self._studies[_width_of(name)]
@@ -226,18 +250,23 @@ class Study:
         self._studies[_width_of(name)]._storage.set_trial_user_attr(self._frozen(name)._trial_id, key, value)
 
     def _record(self, width: int, frozen: FrozenTrial) -> TrialRecord:
+        search, attributes = self._experiment.search, frozen.user_attrs
         fixed = self._experiment.hyperparameters.model_dump()
+        steps = sorted(frozen.intermediate_values)
         return TrialRecord(
             name=_name(width, frozen.number),
             width=width,
             number=frozen.number,
-            seed=trial_seed(self._experiment.search, frozen.number),
+            seed=trial_seed(search, frozen.number),
             state=_STATES[frozen.state],
             searched=dict(frozen.params),
             hyperparameters=Hyperparameters(**{**fixed, **frozen.params}),
-            history={step: frozen.user_attrs[f"{METRICS}{step}"] for step in sorted(frozen.intermediate_values)},
-            worker=frozen.user_attrs.get(WORKER),
-            failure=frozen.user_attrs.get(FAILURE),
+            history={step: attributes[f"{METRICS}{step}"] for step in steps},
+            members={step: tuple(of) for step in steps if (of := attributes.get(f"{MEMBERS}{step}"))},
+            num_folds=search.folds,
+            reduction=search.reduction,
+            worker=attributes.get(WORKER),
+            failure=attributes.get(FAILURE),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,27 @@ History = Mapping[int, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trial's state, the rules its parameters were trained by, and its metrics by step."""
+    """A trial's state, the rules its parameters were trained by, and its metrics by step.
+
+    ``losses`` are those of the steps since the last metrics; ``seconds`` is what the training took so far.
+    """
 
     state: RowState
     table: RuleTable
     history: History
+    losses: Sequence[float] = ()
+    seconds: float = 0.0
 
 
-def save(path: Path, state: RowState, table: RuleTable, history: History) -> None:
+def save(
+    path: Path,
+    state: RowState,
+    table: RuleTable,
+    history: History,
+    *,
+    losses: Sequence[float] = (),
+    seconds: float = 0.0,
+) -> None:
     """Write a checkpoint; whoever reads meanwhile, or after a crash, finds the old file or the new one."""
     trial = state.trial
     content = {
@@ -46,6 +59,8 @@ def save(path: Path, state: RowState, table: RuleTable, history: History) -> Non
         "moments": {name: dict(moment) for name, moment in state.moments.items()},
         "rules": table.to_dict(),
         "history": {step: dict(metrics) for step, metrics in history.items()},
+        "losses": list(losses),
+        "seconds": seconds,
     }
     write_tensors(path, content)
 
@@ -66,7 +81,13 @@ def load(path: Path) -> Checkpoint:
         parameters=content["parameters"],
         moments=content["moments"],
     )
-    return Checkpoint(state, RuleTable.from_dict(content["rules"]), content["history"])
+    return Checkpoint(
+        state=state,
+        table=RuleTable.from_dict(content["rules"]),
+        history=content["history"],
+        losses=content.get("losses", ()),  # earlier files lack the last two
+        seconds=content.get("seconds", 0.0),
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def space():
 
 @pytest.fixture
 def make_experiment(tmp_path):
-    def make(**search):
+    def make(resources=None, **search):
         return Experiment(
             name="toy",
             data=DataConfig(train="train.h5", val="val.h5", norm_dict="norm_dict.yaml"),
@@ -31,7 +31,7 @@ def make_experiment(tmp_path):
             search=SearchConfig(
                 space="space.yaml", **{"widths": (32, 64), "trials_per_width": 6, "num_startup_trials": 2} | search
             ),
-            resources=ResourcesConfig(slots=2),
+            resources=ResourcesConfig(**{"slots": 2} | (resources or {})),
             output=tmp_path / "runs",
         )
 

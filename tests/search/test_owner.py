@@ -23,7 +23,7 @@ def records(owner):
 
 
 def finish(owner, worker, name, objective=1.0):
-    return owner.report(worker, name, 40, {"val/objective": objective})
+    return owner.report(worker, name, 40, [{"val/objective": objective}])
 
 
 def test_workers_begin_with_the_widest_and_spread_out(new_owner):
@@ -39,7 +39,7 @@ def test_every_trial_of_every_width_is_handed_out_once(new_owner):
     owner.register("a")
     names = []
     while (width := owner.lease("a")) is not None:
-        while (trial := owner.ask("a", width)) is not None:
+        while (trial := owner.ask("a", width, 1)) is not None:
             names.append(trial.name)
             assert not finish(owner, "a", trial.name)
 
@@ -47,40 +47,48 @@ def test_every_trial_of_every_width_is_handed_out_once(new_owner):
     assert owner.num_unfinished() == 0
 
 
+def test_a_trial_is_handed_out_only_if_all_its_members_fit(new_owner):
+    owner = new_owner(replicas=2, folds=2)
+    owner.register("a")
+
+    assert owner.ask("a", 32, 3) is None
+    assert len(owner.ask("a", 32, 4).members) == 4
+
+
 def test_no_worker_trains_the_last_trials_alone(new_owner):
     owner = new_owner(num_workers=3, widths=(32,), trials_per_width=6)
     owner.register("a")
 
-    assert [owner.ask("a", 32) is not None for _ in range(3)] == [True, True, False]
+    assert [owner.ask("a", 32, 1) is not None for _ in range(3)] == [True, True, False]
 
 
 def test_a_worker_that_registers_again_gets_its_own_trials_back_first(new_owner):
     owner = new_owner()
     owner.register("a")
-    held = [owner.ask("a", 32).name, owner.ask("a", 32).name]
+    held = [owner.ask("a", 32, 1).name, owner.ask("a", 32, 1).name]
     owner.register("a")
 
-    assert [owner.ask("a", 32).name, owner.ask("a", 32).name] == held
+    assert [owner.ask("a", 32, 1).name, owner.ask("a", 32, 1).name] == held
 
 
 def test_trials_of_a_dead_driver_are_handed_out_first(new_owner):
     owner = new_owner()
     owner.register("a")
-    held = owner.ask("a", 32)
-    finish(owner, "a", owner.ask("a", 32).name)
+    held = owner.ask("a", 32, 1)
+    finish(owner, "a", owner.ask("a", 32, 1).name)
 
     owner = new_owner()
     owner.register("a")
 
-    assert owner.ask("a", 32) == held
-    assert owner.ask("a", 32).name == "w32-0002"
+    assert owner.ask("a", 32, 1) == held
+    assert owner.ask("a", 32, 1).name == "w32-0002"
 
 
 def test_a_trial_that_kills_its_workers_fails(new_owner):
     owner = new_owner()
     for _ in range(MAX_LOSSES):
         owner.register("a")
-        assert owner.ask("a", 32).name == "w32-0000"
+        assert owner.ask("a", 32, 1).name == "w32-0000"
         owner.release("a", "CUDA out of memory\nTraceback")
 
     record = records(owner)["w32-0000"]
@@ -92,8 +100,8 @@ def test_a_trial_that_gets_on_is_not_the_one_that_kills_its_workers(new_owner):
     owner = new_owner(widths=(32,), trials_per_width=1)
     for step in (10, 20, 30):
         owner.register("a")
-        name = owner.ask("a", 32).name
-        owner.report("a", name, step, {"val/objective": 1.0})
+        name = owner.ask("a", 32, 1).name
+        owner.report("a", name, step, [{"val/objective": 1.0}])
         owner.release("a", "the node went away")
 
     assert records(owner)["w32-0000"].state is TrialState.RUNNING
@@ -104,7 +112,7 @@ def test_only_the_trial_that_kills_its_workers_fails_not_its_neighbours(new_owne
     culprit = "w32-0001"
     while owner.num_unfinished():
         owner.register("a")
-        held = [trial.name for _ in range(4) if (trial := owner.ask("a", 32))]
+        held = [trial.name for _ in range(4) if (trial := owner.ask("a", 32, 1))]
         if culprit in held:
             owner.release("a", "its process died")
         for name in () if culprit in held else held:
@@ -116,20 +124,20 @@ def test_only_the_trial_that_kills_its_workers_fails_not_its_neighbours(new_owne
 def test_a_trial_that_ended_is_not_held_any_more(new_owner):
     owner = new_owner()
     owner.register("a")
-    name = owner.ask("a", 32).name
+    name = owner.ask("a", 32, 1).name
     finish(owner, "a", name)
 
-    assert not owner.report("a", name, 10, {"val/objective": 1.0})
+    assert not owner.report("a", name, 10, [{"val/objective": 1.0}])
     owner.register("a")
-    assert owner.ask("a", 32).name == "w32-0001"
+    assert owner.ask("a", 32, 1).name == "w32-0001"
 
 
 def test_a_snapshot_holds_only_what_changed_since(new_owner):
     owner = new_owner()
     owner.register("a")
-    first = owner.ask("a", 32).name
+    first = owner.ask("a", 32, 1).name
     version = owner.snapshot().version
-    second = owner.ask("a", 32).name
+    second = owner.ask("a", 32, 1).name
 
     assert [record.name for record in owner.snapshot(version).records] == [second]
     assert sorted(records(owner)) == [first, second]
@@ -138,6 +146,6 @@ def test_a_snapshot_holds_only_what_changed_since(new_owner):
 def test_a_snapshot_of_a_resumed_study_holds_the_old_trials_too(new_owner):
     owner = new_owner()
     owner.register("a")
-    finish(owner, "a", owner.ask("a", 32).name)
+    finish(owner, "a", owner.ask("a", 32, 1).name)
 
     assert list(records(new_owner())) == ["w32-0000"]

@@ -11,7 +11,7 @@ from raytag.search.study import Study
 
 
 def report(study, name, step, objective):
-    return study.report(name, step, {"val/objective": objective, "val/loss": 2 * objective})
+    return study.report(name, step, [{"val/objective": objective, "val/loss": 2 * objective}])
 
 
 def finish(study, name):
@@ -101,6 +101,19 @@ def test_a_trial_killed_before_its_end_was_written_completes_when_the_report_is_
     assert resumed.record(name).state is TrialState.COMPLETE
 
 
+def test_a_trial_killed_before_its_failure_was_written_has_failed_when_the_study_is_opened(open_study, monkeypatch):
+    study = open_study()
+    name = study.ask(32)
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.Study.tell", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            study.fail(name, "out of memory")
+
+    resumed = open_study()
+    assert resumed.unfinished(32) == []
+    assert resumed.record(name).state is TrialState.FAILED
+
+
 def test_a_trial_killed_before_it_was_pruned_is_pruned_when_the_report_is_repeated(
     open_study, make_experiment, killed_at_tell
 ):
@@ -142,6 +155,32 @@ def test_widths_are_not_compared_when_pruning(open_study, make_experiment):
     report(study, wide, 10, 0.1)
 
     assert report(study, narrow, 10, 9.0)
+
+
+def test_the_members_of_a_trial_make_one_result_and_are_kept(open_study, make_experiment):
+    study = open_study(make_experiment(replicas=3, reduction="worst"))
+    members = [{"val/objective": objective, "val/objective_stderr": 0.1} for objective in (2.0, 4.0, 3.0)]
+    study.report(study.ask(32), 10, members)
+
+    record = study.record("w32-0000")
+    assert record.history == {10: members[1]}
+    assert record.members == {10: tuple(members)}
+    assert [trial.name for trial in study.members("w32-0000")] == ["w32-0000-r0", "w32-0000-r1", "w32-0000-r2"]
+
+
+def test_a_trial_is_pruned_by_what_its_members_make_together(open_study, make_experiment):
+    study = open_study(make_experiment(first_rung=10, reduction_factor=2, replicas=2))
+    good, poor = study.ask(32), study.ask(32)
+
+    assert study.report(good, 10, [{"val/objective": 9.0}, {"val/objective": 0.1}])
+    assert not study.report(poor, 10, [{"val/objective": 0.0}, {"val/objective": 9.9}])
+
+
+def test_a_trial_fails_by_the_name_of_the_member_that_did(open_study, make_experiment):
+    study = open_study(make_experiment(folds=2))
+
+    assert not study.report(study.ask(32), 10, [{"val/objective": 1.0}, {"val/objective": float("nan")}])
+    assert study.record("w32-0000").failure_reason == "w32-0000-f1: the validation loss became nan at step 10"
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])

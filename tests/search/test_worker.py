@@ -1,6 +1,6 @@
 """The worker with a real study and the toy workload, in this process: Ray adds only distance."""
 
-from unittest.mock import Mock
+from unittest.mock import DEFAULT, Mock
 
 import pytest
 import torch
@@ -10,8 +10,10 @@ from raytag.records import SECONDS, TrialState
 from raytag.search.folder import StudyFolder
 from raytag.search.owner import StudyOwner
 from raytag.search.worker import Worker
+from raytag.training import checkpoint
 
 STEPS = (10, 20, 30, 40)
+ONE_WIDTH = {"widths": (32,), "trials_per_width": 4}
 
 
 class Killed(BaseException):
@@ -41,18 +43,13 @@ def one_thread():
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="module")
-def workload():
-    return ToyWorkload(batch_size=8)
-
-
 @pytest.fixture
 def new_owner(make_experiment, space, folder):
     """Start an owner with one registered worker."""
 
-    def new(path=folder.path, **search):
+    def new(path=folder.path, **settings):
         path.mkdir(exist_ok=True)
-        experiment = make_experiment(**{"sampler": "random"} | search)
+        experiment = make_experiment(**{"sampler": "random"} | settings)
         owner = StudyOwner(StudyFolder(path), experiment, space, num_workers=1)
         owner.register("a")
         return owner
@@ -61,17 +58,31 @@ def new_owner(make_experiment, space, folder):
 
 
 @pytest.fixture
-def work(make_experiment, workload, folder):
+def work(folder):
     """Let a worker work until the owner has nothing left, or until it is killed."""
 
-    def work_(owner, path=folder.path, workload=workload):
-        worker = Worker("a", owner, workload, make_experiment(), StudyFolder(path), device=torch.device("cpu"))
+    def work_(owner, path=folder.path, workload=None):
+        experiment = owner._study.experiment
+        workload = workload or ToyWorkload(batch_size=8, num_folds=experiment.search.folds)
+        worker = Worker("a", owner, workload, experiment, StudyFolder(path), device=torch.device("cpu"))
         try:
             worker.work()
         except Killed:
             owner.register("a")
 
     return work_
+
+
+@pytest.fixture
+def undisturbed(new_owner, work, tmp_path):
+    """Return the results of a search with these settings that nothing disturbs."""
+
+    def undisturbed_(**settings):
+        owner = new_owner(tmp_path / "undisturbed", **settings)
+        work(owner, tmp_path / "undisturbed")
+        return results(owner)
+
+    return undisturbed_
 
 
 def records(owner):
@@ -84,10 +95,15 @@ def results(owner):
         name: (
             record.state,
             record.searched,
-            {step: {k: v for k, v in metrics.items() if k != SECONDS} for step, metrics in record.history.items()},
+            {step: untimed(metrics) for step, metrics in record.history.items()},
+            {step: [untimed(metrics) for metrics in members] for step, members in record.members.items()},
         )
         for name, record in records(owner).items()
     }
+
+
+def untimed(metrics):
+    return {name: value for name, value in metrics.items() if name != SECONDS}
 
 
 def test_all_trials_of_all_widths_are_trained_to_the_end(new_owner, work):
@@ -113,16 +129,88 @@ def test_a_report_holds_the_workloads_metrics_and_the_cost(new_owner, work):
 
 @pytest.mark.parametrize("arrives", [False, True])
 @pytest.mark.parametrize("num_reports", [1, 6, 8])
-def test_a_killed_workers_trials_go_on_as_if_nothing_had_happened(new_owner, work, tmp_path, num_reports, arrives):
-    size = {"widths": (32,), "trials_per_width": 4}
-    whole = new_owner(tmp_path / "whole", **size)
-    work(whole, tmp_path / "whole")
-
-    owner = new_owner(**size)
+def test_a_killed_workers_trials_go_on_as_if_nothing_had_happened(new_owner, work, undisturbed, num_reports, arrives):
+    owner = new_owner(**ONE_WIDTH)
     work(MortalOwner(owner, num_reports, arrives))
     work(owner)
 
-    assert results(owner) == results(whole)
+    assert results(owner) == undisturbed(**ONE_WIDTH)
+
+
+@pytest.mark.parametrize("arrives", [False, True])
+@pytest.mark.parametrize("num_reports", [1, 6])
+def test_so_do_trials_of_several_members(new_owner, work, undisturbed, num_reports, arrives):
+    settings = {"widths": (32,), "trials_per_width": 2, "replicas": 2, "folds": 2, "resources": {"slots": 5}}
+    owner = new_owner(**settings)
+    work(MortalOwner(owner, num_reports, arrives))
+    work(owner)
+
+    assert results(owner) == undisturbed(**settings)
+
+
+@pytest.mark.parametrize("num_saves", [1, 2, 3, 6])
+def test_members_that_were_killed_at_different_steps_meet_again(new_owner, work, undisturbed, monkeypatch, num_saves):
+    settings = {"widths": (32,), "trials_per_width": 1, "replicas": 3, "resources": {"slots": 3}}
+    expected = undisturbed(**settings)
+    save = Mock(wraps=checkpoint.save, side_effect=[DEFAULT] * num_saves + [Killed])
+
+    owner = new_owner(**settings)
+    with monkeypatch.context() as patch:
+        patch.setattr("raytag.training.checkpoint.save", save)
+        work(owner)
+        save.side_effect = None
+        save.reset_mock()
+        work(owner)
+
+    assert results(owner) == expected
+    steps = [call.args[1].step for call in save.call_args_list]
+    assert steps == sorted(steps)  # none went ahead
+
+
+def test_a_member_is_trained_as_a_trial_of_its_own(new_owner, work, tmp_path):
+    alone = new_owner(tmp_path / "alone", widths=(32,), trials_per_width=2)
+    work(alone, tmp_path / "alone")
+    owner = new_owner(widths=(32,), trials_per_width=2, replicas=2)
+    work(owner)
+
+    for name, record in records(owner).items():
+        for step, (first, second) in record.members.items():
+            assert untimed(first) == untimed(records(alone)[name].history[step])
+            assert first["val/objective"] != second["val/objective"]
+            assert record.history[step]["train_flops"] == 2 * first["train_flops"]
+    assert {path.parent.name for path in (tmp_path / "study").glob("trials/*/checkpoint.pt")} == {
+        f"{name}-r{replica}" for name in records(owner) for replica in (0, 1)
+    }
+
+
+def test_folds_are_trained_and_validated_on_other_events(new_owner, work):
+    owner = new_owner(widths=(32,), trials_per_width=1, folds=2)
+    work(owner)
+
+    first, second = records(owner)["w32-0000"].members[40]
+    assert first["train/loss"] != second["train/loss"]
+    assert first["val/objective"] != second["val/objective"]
+
+
+def test_a_member_that_fails_ends_its_trial_and_no_other(new_owner, work, folder):
+    class Poisonous(ToyWorkload):
+        def loss_terms(self, model, batch):
+            terms = super().loss_terms(model, batch)
+            if float(model.classify.alpha_output) == 4 and int(model.held_out) == 1:
+                terms.numerators.mul_(float("nan"))
+            return terms
+
+    owner = new_owner(folds=2)
+    work(owner, workload=Poisonous(batch_size=8, num_folds=2))
+
+    states = set()
+    for name, record in records(owner).items():
+        is_poisoned = record.searched["alpha_output"] == 4
+        states.add(record.state)
+        assert record.state is (TrialState.FAILED if is_poisoned else TrialState.COMPLETE)
+        assert not is_poisoned or record.failure.startswith(f"{name}-f1: ")
+        assert folder.checkpoint(f"{name}-f0").exists() is not is_poisoned
+    assert len(states) == 2
 
 
 def test_a_trial_whose_end_was_lost_with_the_owner_ends_without_training(new_owner, work, folder, monkeypatch):
@@ -180,10 +268,10 @@ def test_one_trials_nan_leaves_its_neighbours_alone(new_owner, work):
 
 def test_a_validation_that_raises_fails_its_trial_only(new_owner, work):
     class Fragile(ToyWorkload):
-        def evaluate(self, model, split, fold=None):
+        def evaluate(self, model, *split):
             if float(model.classify.alpha_output) == 4:
                 raise ValueError("no such jet")
-            return super().evaluate(model, split)
+            return super().evaluate(model, *split)
 
     owner = new_owner()
     work(owner, workload=Fragile(batch_size=8))
