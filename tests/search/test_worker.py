@@ -4,6 +4,7 @@ from unittest.mock import DEFAULT, Mock
 
 import pytest
 import torch
+from row_states import same_bits
 from toy_workload import ToyWorkload
 
 from raytag.records import SECONDS, TrialState
@@ -13,6 +14,7 @@ from raytag.search.worker import Worker
 from raytag.training import checkpoint
 
 STEPS = (10, 20, 30, 40)
+STUDIES = ("study", "undisturbed")
 ONE_WIDTH = {"widths": (32,), "trials_per_width": 4}
 
 
@@ -38,6 +40,20 @@ class MortalOwner:
         return self.owner.report(*arguments)
 
 
+class MortalWorkload(ToyWorkload):
+    """A workload whose process is killed when it fetches its n-th training batch."""
+
+    def __init__(self, num_batches, **settings):
+        super().__init__(**settings)
+        self.left = num_batches
+
+    def train_batch(self, step):
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+        return super().train_batch(step)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
     torch.set_num_threads(1)
@@ -61,14 +77,14 @@ def new_owner(make_experiment, space, folder):
 def work(folder):
     """Let a worker work until the owner has nothing left, or until it is killed."""
 
-    def work_(owner, path=folder.path, workload=None):
+    def work_(owner, path=folder.path, workload=None, name="a"):
         experiment = owner._study.experiment
         workload = workload or ToyWorkload(batch_size=8, num_folds=experiment.search.folds)
-        worker = Worker("a", owner, workload, experiment, StudyFolder(path), device=torch.device("cpu"))
+        worker = Worker(name, owner, workload, experiment, StudyFolder(path), device=torch.device("cpu"))
         try:
             worker.work()
         except Killed:
-            owner.register("a")
+            owner.register(name)
 
     return work_
 
@@ -146,6 +162,45 @@ def test_so_do_trials_of_several_members(new_owner, work, undisturbed, num_repor
     work(owner)
 
     assert results(owner) == undisturbed(**settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"replicas": 2}])
+@pytest.mark.parametrize("num_batches", [8, 38])  # in the middle of the first and of the second validation's steps
+def test_another_worker_takes_over_between_two_validations(new_owner, work, undisturbed, tmp_path, num_batches, settings):
+    settings = ONE_WIDTH | {"trials_per_width": 2, "resources": {"slots": 2, "checkpoint_seconds": 1e-9}} | settings
+    expected = undisturbed(**settings)
+    owner = new_owner(**settings)
+    work(owner, workload=MortalWorkload(num_batches, batch_size=8))
+    owner.release("a", "its node went away")
+    owner.register("b")
+    work(owner, name="b")
+
+    assert results(owner) == expected
+    for path in (tmp_path / "study" / "trials").glob("*/checkpoint.pt"):
+        mine, theirs = (checkpoint.load(tmp_path / study / path.relative_to(tmp_path / "study")) for study in STUDIES)
+        assert same_bits(mine.state, theirs.state)
+
+
+@pytest.mark.parametrize(("checkpoint_seconds", "repeated"), [(1e-9, 0), (None, 4), (1e9, 4)])
+def test_a_lost_worker_loses_what_it_did_since_its_last_checkpoint(new_owner, work, checkpoint_seconds, repeated):
+    resources = {"checkpoint_seconds": checkpoint_seconds}
+    owner = new_owner(widths=(32,), trials_per_width=1, resources=resources)
+    first = MortalWorkload(1 + 14 + 1, batch_size=8)  # one counts the operations, the last one kills
+    work(owner, workload=first)
+    second = MortalWorkload(1 + STEPS[-1], batch_size=8)
+    work(owner, workload=second)
+
+    num_trained = STEPS[-1] - second.left
+    assert num_trained == STEPS[-1] - 14 + repeated
+
+
+def test_what_killed_workers_were_writing_is_removed(new_owner, work, folder):
+    partial = folder.checkpoint("w32-0000").with_name("checkpoint.4711.partial")
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"half a tens")
+    work(new_owner(widths=(32,), trials_per_width=1))
+
+    assert [path.name for path in partial.parent.iterdir()] == ["checkpoint.pt"]
 
 
 @pytest.mark.parametrize("num_saves", [1, 2, 3, 6])
