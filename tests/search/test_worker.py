@@ -164,10 +164,10 @@ def test_so_do_trials_of_several_members(new_owner, work, undisturbed, num_repor
     assert results(owner) == undisturbed(**settings)
 
 
-@pytest.mark.parametrize("settings", [{}, {"replicas": 2}])
-@pytest.mark.parametrize("num_batches", [8, 38])  # in the middle of the first and of the second validation's steps
-def test_another_worker_takes_over_between_two_validations(new_owner, work, undisturbed, tmp_path, num_batches, settings):
-    settings = ONE_WIDTH | {"trials_per_width": 2, "resources": {"slots": 2, "checkpoint_seconds": 1e-9}} | settings
+@pytest.mark.parametrize("case", [(8, 1), (38, 1), (8, 2), (38, 2)])  # among the first and the second ten steps
+def test_another_worker_takes_over_between_two_validations(new_owner, work, undisturbed, tmp_path, case):
+    num_batches, replicas = case
+    settings = ONE_WIDTH | {"trials_per_width": 2, "replicas": replicas, "resources": {"checkpoint_seconds": 1e-9}}
     expected = undisturbed(**settings)
     owner = new_owner(**settings)
     work(owner, workload=MortalWorkload(num_batches, batch_size=8))
