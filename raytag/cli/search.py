@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,39 +67,66 @@ def run(arguments: argparse.Namespace) -> None:
 
 def show(outcome: Outcome, console: Console) -> None:
     """Print the best trials, what they cost, where to look at them and what to do next."""
-    from raytag.logbook import view_command
-    from raytag.records import Cost, TrialState
+    from raytag.records import TrialState
     from raytag.report.trials import tabulate_best, tabulate_ranking
+
+    def say(lines: Iterable[str]) -> None:
+        for line in lines:
+            console.print(line, highlight=False, soft_wrap=True)
+
+    console.print()
+    if any(record.state is TrialState.COMPLETE for record in outcome.records):
+        console.print(tabulate_ranking(outcome.records))
+        say(_noise(outcome))
+        console.print()
+        console.print(tabulate_best(outcome.records))
+        console.print()
+    say(_trials(outcome))
+    say(outcome.gates.get("lines", []))
+    say(_next_steps(outcome))
+
+
+def _noise(outcome: Outcome) -> Iterator[str]:
+    """Say how the members of each width's best trial scatter."""
+    from raytag.records import best_trials
+    from raytag.report.trials import describe_spread
+
+    search = outcome.experiment.search
+    if search.num_members > 1:
+        for width in search.widths:
+            yield from (f"Noise:     {describe_spread(best)}" for best in best_trials(outcome.records, width)[:1])
+
+
+def _trials(outcome: Outcome) -> Iterator[str]:
+    """Count the trials and what they took; name the failures."""
+    from raytag.records import Cost, TrialState
+    from raytag.report.trials import times_members
 
     records = outcome.records
     num = {state: sum(record.state is state for record in records) for state in TrialState}
-
-    def say(text: str = "") -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
-    say()
-    if num[TrialState.COMPLETE]:
-        console.print(tabulate_ranking(records))
-        say()
-        console.print(tabulate_best(records))
-        say()
     counts = ", ".join(f"{num[state]} {state}" for state in TrialState if num[state])
     cost = sum((record.cost for record in records), start=Cost())
-    say(f"{len(records)} trials ({counts}) in {outcome.wall_seconds:.0f} s; in all {cost}")
+    trials = f"{len(records)} trials{times_members(outcome.experiment.search.num_members)}"
+    yield f"{trials} ({counts}) in {outcome.wall_seconds:.0f} s; in all {cost}"
     for record in [record for record in records if record.state is TrialState.FAILED][:3]:
-        say(f"  {record.name} failed: {record.failure_reason}")
+        yield f"  {record.name} failed: {record.failure_reason}"
     if outcome.num_unfinished:
-        say(f"{outcome.num_unfinished} trials are unfinished: their workers were lost. The same command goes on.")
+        yield f"{outcome.num_unfinished} trials are unfinished: their workers were lost. The same command goes on."
     elif not num[TrialState.COMPLETE]:
-        say("No trial completed; the study holds the tracebacks.")
-    for line in outcome.gates.get("lines", []):
-        say(line)
+        yield "No trial completed; the study holds the tracebacks."
+
+
+def _next_steps(outcome: Outcome) -> Iterator[str]:
+    """Say where the results are, and what to type next."""
+    from raytag.logbook import view_command
+    from raytag.records import TrialState
+
     if outcome.folder.picture.exists():
-        say(f"Picture:   {outcome.folder.picture}")
-    say(f"MLflow:    {view_command(outcome.tracking_uri, program('mlflow'))}")
-    if num[TrialState.COMPLETE]:
+        yield f"Picture:   {outcome.folder.picture}"
+    yield f"MLflow:    {view_command(outcome.tracking_uri, program('mlflow'))}"
+    if any(record.state is TrialState.COMPLETE for record in outcome.records):
         wide = 2 * max(outcome.experiment.search.widths)
-        say(f"Next:      {program('raytag')} transfer {study_argument(outcome.folder.path)} --width {wide}")
+        yield f"Next:      {program('raytag')} transfer {study_argument(outcome.folder.path)} --width {wide}"
 
 
 def study_argument(path: Path) -> str:

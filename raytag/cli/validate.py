@@ -50,9 +50,15 @@ def _plan(experiment: Experiment, contents: Mapping[str, Contents]) -> Iterator[
     yield "study", str(experiment.study_folder)
     yield "model", f"{model.num_layers} layers, {model.num_heads} heads; {', '.join(model.tasks)}"
     yield "widths", f"{', '.join(map(str, search.widths))}; {mup.parametrisation}, base width {mup.base_width}"
-    yield "trials", f"{search.trials_per_width} of each width, {search.trials_per_width * len(search.widths)} in all"
+    num_trials = search.trials_per_width * len(search.widths)
+    yield "trials", f"{search.trials_per_width} of each width, {num_trials} in all"
+    yield "members", _members(experiment)
+    yield "noise", _noise(experiment)
     yield "sampler", _sampler(experiment)
-    yield "training", f"{training.num_steps:,} steps of {training.batch_size:,} jets, {training.schedule}"
+    yield (
+        "training",
+        f"{training.num_steps:,} steps of {training.batch_size:,} jets, {training.optimizer}, {training.schedule}",
+    )
     yield "pruning", _pruning(experiment)
     yield (
         "inputs",
@@ -61,6 +67,28 @@ def _plan(experiment: Experiment, contents: Mapping[str, Contents]) -> Iterator[
     limits = {split: getattr(experiment.data, f"num_{split}_jets") for split in contents}
     yield "jets", ", ".join(f"{limits[split] or file.num_jets:,} {split}" for split, file in contents.items())
     yield "classes", ", ".join(contents["train"].class_names)
+
+
+def _members(experiment: Experiment) -> str:
+    """Say how many trainings make a trial, and how they become one objective."""
+    search = experiment.search
+    num, num_trials = search.num_members, search.trials_per_width * len(search.widths)
+    if num == 1:
+        return f"1 training of each trial, {num_trials} trainings in all"
+    parts = [f"{count} {name}" for count, name in ((search.replicas, "seeds"), (search.folds, "folds")) if count > 1]
+    best = f"mean of the best {100 * search.best_fraction:g} %"
+    objective = {"mean": "mean", "worst": "worst", "best_fraction": best}[search.reduction]
+    return f"{' × '.join(parts)} of each trial, {num * num_trials} trainings in all; objective: the {objective}"
+
+
+def _noise(experiment: Experiment) -> str:
+    """Say what trials will be told apart by (:func:`raytag.records.difference`)."""
+    search = experiment.search
+    if search.num_members == 1 or search.reduction == "worst":
+        return "standard error over the validation jets; another seed is not in it"
+    if search.folds > 1 and search.reduction == "mean":
+        return f"paired differences over {search.folds} folds, which hold out the same jets from every trial"
+    return f"standard error over {search.num_members} trainings"
 
 
 def _sampler(experiment: Experiment) -> str:

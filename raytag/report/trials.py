@@ -11,7 +11,14 @@ from rich.text import Text
 from raytag.records import Difference, TrialRecord, are_tied, best_trials, difference, spread
 from raytag.report.differences import with_error
 
-__all__ = ["describe_members", "describe_spread", "format_objective", "tabulate_best", "tabulate_ranking"]
+__all__ = [
+    "describe_members",
+    "describe_spread",
+    "format_objective",
+    "tabulate_best",
+    "tabulate_ranking",
+    "times_members",
+]
 
 TIED = "≈"
 
@@ -56,6 +63,11 @@ def tabulate_best(records: Sequence[TrialRecord]) -> Table:
     for name in dict.fromkeys(name for record in best for name in record.searched):
         table.add_row(name, *(f"{record.searched[name]:.3g}" for record in best))
     return table
+
+
+def times_members(num_members: int) -> str:
+    """Return what follows a number of trials, as in "24 trials × 6 members"; nothing for trials of one training."""
+    return f" × {num_members} members" if num_members > 1 else ""
 
 
 def describe_members(record: TrialRecord) -> str:

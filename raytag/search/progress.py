@@ -15,6 +15,7 @@ from rich.text import Text
 
 from raytag.config.experiment import Experiment
 from raytag.records import TrialRecord, TrialState, best_trials
+from raytag.report.trials import format_objective, times_members
 
 __all__ = ["SearchProgress"]
 
@@ -64,7 +65,7 @@ class SearchProgress:
         """Return the state of the search in one line."""
         widths = self._experiment.search.widths
         bests = [f"w{width} {_best(self._of(width))[0]}" for width in widths if best_trials(self._of(width), width)]
-        return "  ".join([f"{self._num_finished()}/{self._num_trials()} trials", *bests, self._remaining()])
+        return "  ".join([self._count(), *bests, self._remaining()])
 
     def table(self) -> Group:
         """Return the state of the search width by width, with a bar over all of it."""
@@ -81,7 +82,7 @@ class SearchProgress:
             counts = [str(states[state]) for state in TrialState]
             table.add_row(str(width), *counts, str(max(0, left)), *_best(records))
         bar = Table.grid(padding=(0, 1))
-        done = Text(f"{self._num_finished()}/{self._num_trials()} trials", style="bold")
+        done = Text(self._count(), style="bold")
         workers = f"{self._workers} worker{'s' * (self._workers != 1)}"
         bar.add_row(ProgressBar(total=1.0, completed=self._share_done(), width=40), done, self._remaining(), workers)
         return Group(table, bar)
@@ -89,8 +90,9 @@ class SearchProgress:
     def _of(self, width: int) -> list[TrialRecord]:
         return [record for record in self._records.values() if record.width == width]
 
-    def _num_finished(self) -> int:
-        return sum(record.is_finished for record in self._records.values())
+    def _count(self) -> str:
+        num_finished = sum(record.is_finished for record in self._records.values())
+        return f"{num_finished}/{self._num_trials()} trials{times_members(self._experiment.search.num_members)}"
 
     def _num_trials(self) -> int:
         return self._experiment.search.trials_per_width * len(self._experiment.search.widths)
@@ -120,7 +122,7 @@ def _best(records: list[TrialRecord]) -> tuple[str, str]:
     complete = [best for width in {r.width for r in records} for best in best_trials(records, width)[:1]]
     if not complete:
         return "", ""
-    return f"{complete[0].objective:.4f} ± {complete[0].objective_stderr:.4f}", f"{complete[0].lr:.2e}"
+    return format_objective(complete[0]), f"{complete[0].lr:.3g}"
 
 
 def _clock(seconds: float) -> str:

@@ -16,8 +16,10 @@ study     {root}/runs/smoke
 model     2 layers, 8 heads; jet_classification, track_origin, vertexing
 widths    32, 64; mup, base width 32
 trials    6 of each width, 12 in all
+members   1 training of each trial, 12 trainings in all
+noise     standard error over the validation jets; another seed is not in it
 sampler   tpe after 3 random trials of each width, seed 1
-training  30 steps of 64 jets, one_cycle
+training  30 steps of 64 jets, adamw, one_cycle
 pruning   at 10 steps; one trial in 3 goes on
 inputs    2 jet and 19 track variables
 jets      {num_train} train, 174 val, 467 test
@@ -60,12 +62,46 @@ def test_a_limit_on_the_jets_is_shown(capsys):
         ("search.first_rung=null", "pruning   none: every trial trains to the end"),
         ("search.reduction_factor=2", "pruning   at 10, 20 steps; one trial in 2 goes on"),
         ("search.sampler=random", "sampler   random, seed 1"),
+        ("training.optimizer=lion", "training  30 steps of 64 jets, lion, one_cycle"),
     ],
 )
 def test_the_summary_follows_the_search(capsys, override, line):
     main(["validate", "experiments/smoke.yaml", *OVERRIDES, override])
 
     assert line in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "members", "noise"),
+    [
+        (
+            ["search.folds=3"],
+            "3 folds of each trial, 36 trainings in all; objective: the mean",
+            "paired differences over 3 folds, which hold out the same jets from every trial",
+        ),
+        (
+            ["search.replicas=4"],
+            "4 seeds of each trial, 48 trainings in all; objective: the mean",
+            "standard error over 4 trainings",
+        ),
+        (
+            ["search.replicas=2", "search.folds=2", "search.reduction=best_fraction"],
+            "2 seeds × 2 folds of each trial, 48 trainings in all; objective: the mean of the best 50 %",
+            "standard error over 4 trainings",
+        ),
+        (
+            ["search.folds=2", "search.reduction=worst"],
+            "2 folds of each trial, 24 trainings in all; objective: the worst",
+            "standard error over the validation jets; another seed is not in it",
+        ),
+    ],
+)
+def test_the_summary_says_what_a_trial_is_made_of_and_told_apart_by(capsys, overrides, members, noise):
+    main(["validate", "experiments/smoke.yaml", *OVERRIDES, "resources.slots=4", *overrides])
+
+    lines = capsys.readouterr().out.splitlines()
+    assert f"members   {members}" in lines
+    assert f"noise     {noise}" in lines
 
 
 def test_a_categorical_hyperparameter_lists_its_choices(capsys, tmp_path):

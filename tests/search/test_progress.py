@@ -33,7 +33,7 @@ def test_a_terminal_shows_a_table_by_width(records, make_experiment):
     header, narrow, wide, bar = (line.split() for line in screen.file.getvalue().splitlines())
 
     assert header[:6] == ["width", "running", "complete", "pruned", "failed", "left"]
-    assert narrow == ["32", "0", "1", "1", "0", "4", "0.5000", "±", "0.0100", "1.00e-02"]
+    assert narrow == ["32", "0", "1", "1", "0", "4", "0.500", "±", "0.010", "0.01"]
     assert wide == ["64", "1", "0", "0", "0", "5"]
     assert bar[1:3] == ["2/12", "trials"]
     assert bar[-2:] == ["2", "workers"]
@@ -44,4 +44,11 @@ def test_elsewhere_a_line_tells_what_is_done(records, make_experiment):
     with SearchProgress(Console(file=out), make_experiment()) as progress:
         progress.update(records, workers=2)
 
-    assert out.getvalue().startswith("2/12 trials  w32 0.5000 ± 0.0100")
+    assert out.getvalue().startswith("2/12 trials  w32 0.500 ± 0.010")
+
+
+def test_members_are_counted_apart_from_trials(records, make_experiment):
+    progress = SearchProgress(Console(file=StringIO()), make_experiment(replicas=2, folds=3))
+    progress.update(records, workers=2)
+
+    assert progress.line().startswith("2/12 trials × 6 members  w32")
