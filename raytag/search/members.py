@@ -1,7 +1,7 @@
 """The members of a trial: its trainings with other seeds and on other folds, and what makes one result of theirs.
 
 A trial of the study has M = replicas x folds members, in the order r0f0, r0f1, ..., r1f0, ..., as n3fit judges
-hyperparameters by (arXiv:2410.16248). The folds of a replica share its seed, so they are paired.
+hyperparameters by (arXiv:2410.16248). No two share a seed: the scatter over folds then contains that over seeds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def members_of(record: TrialRecord, search: SearchConfig) -> tuple[Trial, ...]:
         Trial(
             name=record.name + _suffix(search, replica, fold),
             width=record.width,
-            seed=trial_seed(search, record.number, replica),
+            seed=trial_seed(search, record.number, replica * search.folds + fold),
             hyperparameters=record.hyperparameters,
             fold=fold if search.folds > 1 else None,
         )
