@@ -29,6 +29,7 @@ def draw_loss_versus_lr(records: Sequence[TrialRecord], path: Path, title: str) 
     The learning rate is the peak rate at the base width, in powers of two, so that with muP the optima of all widths
     stand above each other: the best one of each width is a red line in its own panel and a grey one in the others.
     Pruned trials are hollow and show the loss at which they were stopped. The band is the best trial's standard error.
+    Where a trial has several members, each is a short line above or below it.
     Trials far above the completed ones are arrows at the top edge, failed ones crosses.
     """
     widths = sorted({record.width for record in records})
@@ -58,7 +59,9 @@ def _draw_panel(panel: Axes, records: Sequence[TrialRecord], width: int, top: fl
         for best in best_trials(records, other)[:1]:
             panel.axvline(math.log2(best.lr), color=GUIDE, lw=1, ls=":", zorder=0)
     _scatter(panel, [r for r in own if r.state is TrialState.PRUNED], top, facecolors="none", edgecolors=PRUNED)
-    _scatter(panel, [r for r in own if r.state is TrialState.COMPLETE], top, facecolors=COMPLETE, edgecolors="white")
+    complete = [r for r in own if r.state is TrialState.COMPLETE]
+    _scatter(panel, complete, top, facecolors=COMPLETE, edgecolors="white")
+    _draw_members([r for r in complete if r.num_members > 1 and r.objective <= top], panel)
     failed = [math.log2(record.lr) for record in own if record.state is TrialState.FAILED]
     panel.scatter(failed, [top] * len(failed), marker="x", s=32, color="#555555", linewidths=1.2, clip_on=False)
     for best in best_trials(own, width)[:1]:
@@ -76,6 +79,13 @@ def _scatter(panel: Axes, records: Sequence[TrialRecord], top: float, **colors: 
         x = [math.log2(record.lr) for record in shown]
         y = [min(record.objective, top) for record in shown]
         panel.scatter(x, y, marker=marker, s=size, linewidths=0.9, clip_on=False, zorder=3, **colors)
+
+
+def _draw_members(records: Sequence[TrialRecord], panel: Axes) -> None:
+    """Draw the objective of each member as a short line, in the column of its trial."""
+    x = [math.log2(record.lr) for record in records for _ in range(record.num_members)]
+    y = [value for record in records for row in record.objectives for value in row]
+    panel.scatter(x, y, marker="_", s=40, color=COMPLETE, alpha=0.55, linewidths=1, zorder=2)
 
 
 def _mark_best(panel: Axes, best: TrialRecord) -> None:
@@ -119,6 +129,8 @@ def _legend(records: Sequence[TrialRecord]) -> list[Line2D]:
         entry("complete", "o", color=COMPLETE),
         entry("best, with its standard error", "*", color=BEST, ms=11),
     ]
+    if any(record.num_members > 1 for record in records):
+        entries.append(entry("a member", "_", color=COMPLETE, alpha=0.55))
     if TrialState.PRUNED in states:
         entries.append(entry("pruned", "o", mfc="none", mec=PRUNED))
     if TrialState.FAILED in states:

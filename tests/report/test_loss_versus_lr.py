@@ -55,3 +55,10 @@ def test_a_diverged_trial_does_not_squeeze_the_others(draw, make_record):
 @pytest.mark.parametrize("state", [TrialState.FAILED, TrialState.RUNNING])
 def test_a_study_without_a_completed_trial_can_be_drawn(draw, make_record, state):
     draw([make_record(32, 0, None, state=state)])
+
+
+def test_every_member_is_drawn_in_the_column_of_its_trial(draw, make_matrix):
+    (panel,) = draw([make_matrix(32, 0, [0.49, 0.52], lr=2**-6), make_matrix(32, 1, [0.50, 0.53], lr=2**-7)])
+
+    members = {(round(x), round(y, 9)) for _, x, y in points(panel)}
+    assert {(-6, 0.49), (-6, 0.52), (-7, 0.5), (-7, 0.53)} <= members
