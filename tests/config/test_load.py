@@ -382,11 +382,12 @@ def test_the_smoke_experiment_is_right():
     assert load_experiment(Path(__file__).parents[2] / "experiments" / "smoke.yaml").search.widths == (32, 64)
 
 
-def test_the_width_experiment_lacks_only_its_data(tmp_path):
+@pytest.mark.parametrize(("name", "widths"), [("gn2_width.yaml", (32, 64, 128)), ("gn2_replicas.yaml", (32,))])
+def test_an_experiment_on_simulated_jets_lacks_only_its_data(tmp_path, name, widths):
     data = [f"data.{key}={tmp_path}/{key}.h5" for key in ("train", "val", "test", "norm_dict", "class_dict")]
     for key in data:
         Path(key.partition("=")[2]).touch()
 
-    experiment = load_experiment(Path(__file__).parents[2] / "experiments" / "gn2_width.yaml", data)
+    experiment = load_experiment(Path(__file__).parents[2] / "experiments" / name, data)
 
-    assert experiment.search.widths == (32, 64, 128)
+    assert experiment.search.widths == widths
