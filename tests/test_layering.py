@@ -20,6 +20,7 @@ FLOORS = (
     ("raytag.workloads",),
     ("raytag.logbook", "raytag.report"),
     ("raytag.search",),
+    ("raytag.trained",),
     ("raytag.transfer",),
     ("raytag.cli",),
     ("raytag.search.__main__",),

@@ -1,11 +1,14 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share, and what they mean."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-__all__ = ["add_experiment"]
+from raytag.config.wording import did_you_mean
+from raytag.errors import RaytagError, StudyError
+
+__all__ = ["add_experiment", "add_output", "add_study", "check_output", "study_path"]
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
@@ -14,3 +17,49 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="change a value of the file, as in training.num_steps=50"
     )
+
+
+def add_study(parser: argparse.ArgumentParser) -> None:
+    """Add a study to a command, as ``study``; :func:`study_path` says where it lies."""
+    parser.add_argument("study", metavar="STUDY", help="name of a study in ./runs, or the path of its folder")
+
+
+def study_path(study: str) -> Path:
+    """Return the folder of a study given by its path or by its name.
+
+    Raises
+    ------
+    StudyError
+        There is no such folder.
+    """
+    runs = Path("runs")
+    for folder in (Path(study), runs / study):
+        if folder.is_dir():
+            return folder.absolute()
+    known = [place.parent.name for place in runs.glob("*/space.yaml")]
+    raise StudyError(
+        f"{study}: no study of this name in {runs.absolute()}, nor a folder here.{did_you_mean(study, known)} "
+        "A study is made by: raytag search FILE"
+    )
+
+
+def add_output(parser: argparse.ArgumentParser, metavar: str, default: str) -> None:
+    """Add a file to write to a command, as ``output`` and ``force``."""
+    parser.add_argument("-o", "--output", type=Path, metavar=metavar, help=f"file to write (default: {default})")
+    parser.add_argument("--force", action="store_true", help="write it even if it exists")
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Refuse a file that exists, unless told to replace it, or that cannot be written.
+
+    Raises
+    ------
+    RaytagError
+        The file exists, or its folder does not.
+    """
+    if path.is_dir():
+        raise RaytagError(f"--output {path}: this is a folder. Name a file in it.")
+    if path.exists() and not force:
+        raise RaytagError(f"{path}: the file exists. Add --force to replace it, or name another with --output.")
+    if not path.parent.is_dir():
+        raise RaytagError(f"--output {path}: there is no folder {path.parent}.")

@@ -6,9 +6,9 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from raytag.cli.arguments import add_study, study_path
 from raytag.cli.programs import program
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("study", metavar="STUDY", help="name of a study in ./runs, or the path of its folder")
+    add_study(parser)
     parser.add_argument("--width", type=int, required=True, help="width of the model to train")
     parser.add_argument("--workers", type=int, default=1, help="processes that train it together (default: 1)")
     parser.add_argument("--trial", help="trial to widen, as in w32-0007 (default: the one with the lowest objective)")
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     from raytag.search.folder import StudyFolder
     from raytag.transfer.prepare import prepare_transfer
 
-    study = StudyFolder(_study_path(arguments.study))
+    study = StudyFolder(study_path(arguments.study))
     plan = prepare_transfer(
         study, arguments.width, trial=arguments.trial, num_steps=arguments.steps, num_workers=arguments.workers
     )
@@ -75,12 +75,6 @@ def run(arguments: argparse.Namespace) -> None:
         console.print(f"Stopped. To go on: {_same_command(sys.argv[1:])}", highlight=False, soft_wrap=True)
         raise SystemExit(130) from None
     _show_outcome(outcome, console)
-
-
-def _study_path(study: str) -> Path:
-    """Return the folder of a study given by its path or by its name."""
-    given = Path(study)
-    return given.absolute() if given.is_dir() else (Path("runs") / study).absolute()
 
 
 def _same_command(arguments: Sequence[str]) -> str:

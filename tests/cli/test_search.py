@@ -1,9 +1,16 @@
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from raytag.cli.search import study_argument
-from raytag.cli.transfer import _study_path
+from raytag.cli.arguments import study_path
+from raytag.cli.search import show, study_argument
+from raytag.config.experiment import DataConfig, Experiment, SearchConfig
+from raytag.config.hyperparameters import Hyperparameters
+from raytag.records import TrialRecord, TrialState
+from raytag.search.driver import Outcome
+from raytag.search.folder import StudyFolder
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +28,7 @@ def test_the_next_command_finds_the_study(folder, expected):
     path.mkdir(parents=True)
 
     assert study_argument(path) == expected
-    assert _study_path(expected) == path
+    assert study_path(expected) == path
 
 
 def test_a_folder_elsewhere_is_named_whole_and_quoted(tmp_path, monkeypatch):
@@ -36,3 +43,50 @@ def test_a_name_that_is_also_a_folder_here_is_not_enough(working_directory):
     (working_directory / "tiny").mkdir()
 
     assert study_argument(working_directory / "runs" / "tiny") == "runs/tiny"
+
+
+@pytest.fixture
+def outcome(tmp_path):
+    """Return the outcome of a search of one width whose trials have these objectives, a row per replica."""
+
+    def make(*matrices, **search):
+        experiment = Experiment(
+            name="tiny",
+            data=DataConfig(train="train.h5", val="val.h5", norm_dict="norm_dict.yaml"),
+            search=SearchConfig(space="space.yaml", trials_per_width=len(matrices), **search),
+        )
+        records = tuple(_trial(number, matrix) for number, matrix in enumerate(matrices))
+        return Outcome(experiment, StudyFolder(tmp_path / "runs" / "tiny"), records, {}, "sqlite:///mlflow.db", 12.3)
+
+    return make
+
+
+def _trial(number, matrix):
+    members = tuple({"val/objective": value} for row in matrix for value in row)
+    objective = sum(member["val/objective"] for member in members) / len(members)
+    return TrialRecord(
+        *(f"w32-{number:04d}", 32, number, 1, TrialState.COMPLETE, {"lr": 0.01}, Hyperparameters(lr=0.01)),
+        history={100: {"val/objective": objective, "val/objective_stderr": 0.01}},
+        members={100: members} if len(members) > 1 else {},
+        num_folds=len(matrix[0]),
+    )
+
+
+def shown(outcome):
+    console = Console(file=io.StringIO(), width=100)
+    show(outcome, console)
+    return console.file.getvalue().splitlines()
+
+
+def test_a_search_of_members_ends_with_their_number_and_their_scatter(outcome):
+    lines = shown(outcome([[0.49, 0.59], [0.51, 0.61]], [[0.7, 0.8], [0.7, 0.8]], replicas=2, folds=2))
+
+    assert "2 trials × 4 members (2 complete) in 12 s; in all 0 worker-seconds, 0 TFLOP" in lines
+    assert ("Noise:     w32-0000  0.014 over seeds, 0.070 over folds (standard deviations, 2 seeds × 2 folds)") in lines
+
+
+def test_a_search_of_single_trainings_says_nothing_of_members(outcome):
+    lines = shown(outcome([[0.5]], [[0.7]]))
+
+    assert "2 trials (2 complete) in 12 s; in all 0 worker-seconds, 0 TFLOP" in lines
+    assert not [line for line in lines if line.startswith("Noise") or "member" in line]

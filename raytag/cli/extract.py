@@ -1,0 +1,70 @@
+"""``raytag extract``: write one trial's model as an ordinary file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from raytag.cli.arguments import add_output, add_study, check_output, study_path
+
+if TYPE_CHECKING:
+    from raytag.trained.model_file import ModelFile
+
+__all__ = ["add_parser", "run"]
+
+_DESCRIPTION = """\
+Write one trial's model as an ordinary torch file: its state dict, the experiment, the hyperparameters, the inputs with
+their standardisation, the muP rules, the metrics, and where it comes from. It needs neither the study nor the data.
+A trial that is still running gives its last saved step. docs/models.md says how to load the file.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "extract",
+        help="write one trial's model as an ordinary file",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_study(parser)
+    parser.add_argument(
+        "trial",
+        metavar="TRIAL",
+        nargs="?",
+        default="best",
+        help="as in w64-0012; best (the default) is the completed one with the lowest objective",
+    )
+    parser.add_argument("--width", type=int, help="let best mean the best of this width")
+    parser.add_argument("--member", help="which training, as in r1f0, where trials have replicas or folds")
+    add_output(parser, "FILE.pt", "STUDY-TRIAL.pt")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the file and say what is in it."""
+    folder = study_path(arguments.study)
+    if arguments.output:
+        check_output(arguments.output, force=arguments.force)
+
+    from raytag.search.folder import StudyFolder
+    from raytag.trained.extract import extract
+    from raytag.trained.model_file import write_model_file
+
+    model = extract(StudyFolder(folder), arguments.trial, width=arguments.width, member=arguments.member)
+    path: Path = arguments.output or Path(f"{folder.name}-{model.trial.name}.pt")
+    check_output(path, force=arguments.force)
+    write_model_file(path, model)
+    print(_summary(path, model))
+
+
+def _summary(path: Path, model: ModelFile) -> str:
+    from raytag.records import OBJECTIVE
+
+    num_parameters = sum(model.state_dict[rule["name"]].numel() for rule in model.rules["rules"])
+    parts = [model.trial.name, f"width {model.trial.width}", f"{num_parameters:,} parameters"]
+    parts.append(f"step {model.step} of {model.num_steps}" + (" (unfinished)" if model.step < model.num_steps else ""))
+    if model.step in model.history:
+        parts.append(f"objective {model.history[model.step][OBJECTIVE]:.4f}")
+    return f"{path}: {', '.join(parts)}"

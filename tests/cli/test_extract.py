@@ -1,0 +1,56 @@
+"""`raytag extract` writes a file where it is told to, never over another. Its content is tested with raytag.trained."""
+
+import pytest
+import torch
+from finished_study import COMPLETE, make_study
+
+from raytag.cli.main import main
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, jets, monkeypatch):
+    """A working directory with the study ``tiny``."""
+    torch.set_num_threads(1)
+    make_study(tmp_path, jets)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_best_trial_lands_in_a_file_of_its_name(home, capsys):
+    assert main(["extract", "tiny"]) == 0
+
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.startswith(f"tiny-{COMPLETE}.pt: {COMPLETE}, width 16, ")
+    assert "step 0 of 30 (unfinished)" in out
+    assert torch.load(home / f"tiny-{COMPLETE}.pt", weights_only=True)["width"] == 16
+
+
+def test_an_existing_file_is_replaced_only_by_force(home, capsys):
+    (home / "mine.pt").write_text("precious")
+
+    assert main(["extract", "tiny", COMPLETE, "--output", "mine.pt"]) == 2
+    assert "mine.pt: the file exists. Add --force" in capsys.readouterr().err
+    assert (home / "mine.pt").read_text() == "precious"
+    assert main(["extract", "tiny", COMPLETE, "--output", "mine.pt", "--force"]) == 0
+    assert torch.load(home / "mine.pt", weights_only=True)["name"] == COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("tinny", "tinny: no study of this name in {home}/runs, nor a folder here. Did you mean tiny?"),
+        ("tiny w16-0009", "w16-0009: the study has no such trial. Did you mean w16-0002?"),
+        ("tiny w16-0001", "it failed (the loss became nan), and a failed trial's checkpoint is not kept"),
+        ("tiny --output no/model.pt", "--output no/model.pt: there is no folder no."),
+        ("tiny --output runs", "--output runs: this is a folder. Name a file in it."),
+    ],
+)
+def test_a_mistake_is_one_error_and_exit_code_2(home, capsys, words, message):
+    assert main(["extract", *words.split()]) == 2
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message.format(home=home) in err
