@@ -7,8 +7,7 @@ import torch
 from torch import distributed, multiprocessing
 from toy_workload import ToyWorkload
 
-from raytag.training.data_parallel import data_parallel
-from raytag.training.executors import loop
+from raytag.training.data_parallel import DataParallel
 from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Shard
 from raytag.transfer.worker import WideRun
@@ -41,7 +40,7 @@ def train(shard, workload, experiment, trial):
         mup=experiment.mup,
         training=experiment.training,
         device=CPU,
-        executor=loop if shard.world_size == 1 else data_parallel,
+        executor=None if shard.world_size == 1 else DataParallel(),
         dropout_stream=shard.rank,
     )
     group.start(0, trial)

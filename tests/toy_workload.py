@@ -20,6 +20,7 @@ from raytag.config.hyperparameters import Hyperparameters
 from raytag.data.schema import Split
 from raytag.mup.layers import HiddenLinear, InputLinear, PackedQKVLinear, ReadoutLinear
 from raytag.mup.roles import Declaration, Role, declare
+from raytag.training.dropout import SeededDropout
 from raytag.training.workload import WHOLE, LossTerms, Shard, TrialModel, Workload
 
 NUM_TOKENS, NUM_FEATURES, NUM_CLASSES, NUM_HEADS = 3, 5, 3, 2
@@ -54,15 +55,15 @@ class ToyModel(TrialModel):
         self.classify = ReadoutLinear(width, NUM_CLASSES, m)
         self.regress = ReadoutLinear(width, 1, m)
         self.register_buffer("alpha_attention", torch.ones(()))
-        self.register_buffer("dropout", torch.zeros(()))
         self.register_buffer("label_smoothing", torch.zeros(()))
         self.register_buffer("loss_weights", torch.ones(2))
         self.register_buffer("held_out", torch.tensor(-1))
-        self.dropout_generator = torch.Generator()
+        self.drop_attended = SeededDropout(self.dropout)
+        self.drop_fed = SeededDropout(self.dropout)
 
     def set_hyperparameters(self, hyperparameters: Hyperparameters) -> None:
         self.alpha_attention.fill_(hyperparameters.alpha_attention)
-        self.dropout.fill_(hyperparameters.dropout)
+        self.dropout.set_probability(hyperparameters.dropout)
         self.label_smoothing.fill_(hyperparameters.label_smoothing)
         self.loss_weights.copy_(
             torch.tensor([hyperparameters.loss_weight_jet_classification, hyperparameters.loss_weight_track_origin])
@@ -73,13 +74,10 @@ class ToyModel(TrialModel):
     def hold_out(self, fold: int | None) -> None:
         self.held_out.fill_(-1 if fold is None else fold)
 
-    def seed_dropout(self, seed: int) -> None:
-        self.dropout_generator.manual_seed(seed)
-
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         tokens = torch.cat([self.embed(features), self.token.expand(len(features), 1, -1)], dim=1)
-        tokens = tokens + self._drop(self._self_attention(self.attend_norm(tokens)))
-        tokens = tokens + self._drop(functional.relu(self.feed(self.feed_norm(tokens))))
+        tokens = tokens + self.drop_attended(self._self_attention(self.attend_norm(tokens)))
+        tokens = tokens + self.drop_fed(functional.relu(self.feed(self.feed_norm(tokens))))
         pooled = tokens.mean(1)
         return self.classify(pooled), self.regress(pooled)
 
@@ -90,12 +88,6 @@ class ToyModel(TrialModel):
         logits = query @ key.transpose(-1, -2) * (self.attention_scale * self.alpha_attention)
         mixed = logits.softmax(-1) @ value
         return self.attend(mixed.transpose(1, 2).reshape(events, length, width))
-
-    def _drop(self, tokens: Tensor) -> Tensor:
-        if not self.training or not self.dropout:
-            return tokens
-        kept = torch.rand(tokens.shape, generator=self.dropout_generator) >= self.dropout
-        return tokens * kept / (1 - self.dropout)
 
 
 class ToyWorkload(Workload[ToyBatch]):
@@ -137,9 +129,10 @@ class ToyWorkload(Workload[ToyBatch]):
 
     def loss_terms(self, model: TrialModel, batch: ToyBatch) -> LossTerms:
         scores, values = model(batch.features)
-        smoothing = float(model.label_smoothing)
+        surprises = -scores.log_softmax(-1)
+        of_label = surprises.gather(-1, batch.labels[:, None]).squeeze(-1)
         losses = [
-            functional.cross_entropy(scores, batch.labels, label_smoothing=smoothing, reduction="none"),
+            torch.lerp(of_label, surprises.mean(-1), model.label_smoothing),
             functional.mse_loss(values, batch.targets, reduction="none").squeeze(-1),
         ]
         counted = torch.ones_like(scores[:, 0]) if batch.folds is None else (batch.folds != model.held_out).to(scores)

@@ -16,7 +16,10 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from raytag.config.hyperparameters import Frozen, Hyperparameters
 
 __all__ = [
+    "Autocast",
+    "CompileMode",
     "DataConfig",
+    "ExecutorName",
     "Experiment",
     "MlflowConfig",
     "MupConfig",
@@ -34,6 +37,9 @@ __all__ = [
 
 Reduction = Literal["mean", "worst", "best_fraction"]
 Parametrisation = Literal["mup", "standard"]
+Autocast = Literal["none", "bfloat16"]
+ExecutorName = Literal["loop", "vmap"]
+CompileMode = Literal["off", "default", "reduce_overhead"]
 Optimizer = Literal["adamw", "lion", "muon", "sgd"]
 Schedule = Literal["one_cycle", "warmup_cosine", "cosine_restarts", "warmup_stable_decay", "constant"]
 Task = Literal["jet_classification", "track_origin", "vertexing"]
@@ -145,12 +151,22 @@ class TrainingConfig(Frozen):
     )
     num_cycles: int = Field(3, ge=1, description="Cosines of equal length under cosine_restarts.")
     precision: Literal["float32", "float64"] = Field("float32", description="Floating-point type of the training.")
+    autocast: Autocast = Field(
+        "none", description="bfloat16: matrix products of the training run in it; parameters and losses stay float32."
+    )
+    tf32: bool = Field(False, description="On a GPU, let float32 matrix products round their inputs to TensorFloat-32.")
     data_seed: int = Field(0, ge=0, description="Seed of the order of minibatches, shared by all trials.")
 
     @model_validator(mode="after")
     def _reports_at_least_once(self) -> TrainingConfig:
         if self.evaluate_every > self.num_steps:
             raise ValueError(f"evaluate_every ({self.evaluate_every}) exceeds num_steps ({self.num_steps})")
+        return self
+
+    @model_validator(mode="after")
+    def _casts_from_float32(self) -> TrainingConfig:
+        if self.autocast != "none" and self.precision != "float32":
+            raise ValueError(f"autocast {self.autocast} needs precision float32, found {self.precision}")
         return self
 
 
@@ -200,6 +216,12 @@ class ResourcesConfig(Frozen):
 
     num_workers: int | None = Field(None, ge=1, description="Workers; default: one per core, or 4 per GPU.")
     slots: int = Field(4, ge=1, description="Trials that one worker trains at once.")
+    executor: Literal["auto", ExecutorName] = Field(
+        "auto", description="How a group runs its trials: loop, in turn; vmap, all at once; auto, whichever is faster."
+    )
+    compile: CompileMode = Field(
+        "off", description="torch.compile of the training step; reduce_overhead adds CUDA graphs on a GPU."
+    )
     cpus_per_worker: float = Field(1.0, gt=0, description="Cores reserved by a worker.")
     gpus_per_worker: float | None = Field(
         None, ge=0, description="Share of a GPU; default: GPUs / workers, or 0 without a GPU."

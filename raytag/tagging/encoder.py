@@ -13,8 +13,8 @@ from raytag.config.experiment import Parametrisation, TaggerConfig
 from raytag.mup.layers import HiddenLinear
 from raytag.mup.roles import Declaration, Role, declare
 from raytag.tagging.attention import SelfAttention
-from raytag.tagging.dropout import DropoutSeed, SeededDropout
 from raytag.tagging.packing import JetBatch, Rows
+from raytag.training.dropout import DropoutSource, SeededDropout
 
 __all__ = ["Encoder", "EncoderLayer"]
 
@@ -26,7 +26,7 @@ class EncoderLayer(nn.Module):
     """Pre-norm attention and feed-forward (D → 2D → D, ReLU), each added to its input; the norms have no parameters."""
 
     def __init__(
-        self, width: int, base_width: int, num_heads: int, parametrisation: Parametrisation, seed: DropoutSeed
+        self, width: int, base_width: int, num_heads: int, parametrisation: Parametrisation, dropout: DropoutSource
     ) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -34,7 +34,7 @@ class EncoderLayer(nn.Module):
         self.feed_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.feed_up = HiddenLinear(width, 2 * width)
         self.feed_down = HiddenLinear(2 * width, width)
-        self.dropout = SeededDropout(seed)
+        self.dropout = SeededDropout(dropout)
 
     def forward(self, tokens: Tensor, rows: Rows) -> Tensor:
         """Map (N, D) tokens to (N, D)."""
@@ -53,13 +53,14 @@ class Encoder(nn.Module):
         width: int,
         base_width: int,
         parametrisation: Parametrisation,
-        seed: DropoutSeed,
+        dropout: DropoutSource,
     ) -> None:
         super().__init__()
         self.register = nn.Parameter(torch.empty(1, width))
         declare(self, register=Declaration(Role.VECTOR, init_std=REGISTER_STD))
         self.layers = nn.ModuleList(
-            EncoderLayer(width, base_width, config.num_heads, parametrisation, seed) for _ in range(config.num_layers)
+            EncoderLayer(width, base_width, config.num_heads, parametrisation, dropout)
+            for _ in range(config.num_layers)
         )
         self.out = HiddenLinear(width, width // 2)
         self.out_norm = nn.LayerNorm(width // 2, elementwise_affine=False)

@@ -17,7 +17,6 @@ from raytag.config.hyperparameters import Hyperparameters
 from raytag.data.schema import Origin
 from raytag.mup.layers import HiddenLinear, InputLinear, ReadoutLinear
 from raytag.tagging.attention import AttentionLogits
-from raytag.tagging.dropout import DropoutSeed, SeededDropout
 from raytag.tagging.encoder import Encoder
 from raytag.tagging.heads import JetHead, PairHead, TrackHead
 from raytag.tagging.packing import JetBatch
@@ -76,9 +75,8 @@ class GN2(TrialModel):
         self.is_mup = parametrisation == "mup"
         multiplier = width / base_width if self.is_mup else 1.0
         token_width = width // 2
-        self.dropout_seed = DropoutSeed()
         self.init_net = InitNet(num_inputs, width)
-        self.encoder = Encoder(config, width, base_width, parametrisation, self.dropout_seed)
+        self.encoder = Encoder(config, width, base_width, parametrisation, self.dropout)
         self.pooling = GatedPooling(token_width, multiplier)
         self.jet_classification = JetHead(token_width, num_classes, multiplier)
         if "track_origin" in config.tasks:
@@ -117,10 +115,9 @@ class GN2(TrialModel):
         weights = [getattr(hyperparameters, f"loss_weight_{task}") for task in self.tasks]
         self.loss_weights.copy_(torch.tensor(weights))
         self.label_smoothing.fill_(hyperparameters.label_smoothing)
+        self.dropout.set_probability(hyperparameters.dropout)
         for module in self.modules():
-            if isinstance(module, SeededDropout):
-                module.set_probability(hyperparameters.dropout)
-            elif isinstance(module, ReadoutLinear) and self.is_mup:
+            if isinstance(module, ReadoutLinear) and self.is_mup:
                 module.alpha_output.fill_(hyperparameters.alpha_output)
             elif isinstance(module, AttentionLogits) and self.is_mup:
                 module.alpha_attention.fill_(hyperparameters.alpha_attention)
@@ -128,7 +125,3 @@ class GN2(TrialModel):
     def hold_out(self, fold: int | None) -> None:
         """Leave the jets of a fold out of every training loss."""
         self.held_out.fill_(-1 if fold is None else fold)
-
-    def seed_dropout(self, seed: int) -> None:
-        """Draw the next forward pass's dropout masks from this seed and nothing else."""
-        self.dropout_seed.reset(seed)

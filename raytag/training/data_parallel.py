@@ -7,36 +7,46 @@ the gradients after it, so all ranks hold the gradient of the global batch's los
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import distributed
 
-from raytag.training.executors import RowLosses
+from raytag.config.experiment import Autocast
+from raytag.training.executors.protocol import RowLosses, mixed_precision
 from raytag.training.workload import TrialModel, Workload
 
-__all__ = ["data_parallel", "from_all_ranks"]
+__all__ = ["DataParallel", "from_all_ranks"]
 
 
-def data_parallel(workload: Workload[Any], models: Sequence[TrialModel], batches: Sequence[Any]) -> RowLosses:
-    """Run each model on this rank's shard of its batch and add the global batch's gradients to its ``.grad``.
+@dataclass(frozen=True)
+class DataParallel:
+    """Run each model on this rank's shard of its batch, and give it the gradients of the global batch.
 
     The process group must exist; every rank must call with the same models at the same step.
     """
-    totals, tasks = [], []
-    for model, batch in zip(models, batches, strict=True):
-        terms = workload.loss_terms(model, batch)
-        denominators = terms.denominators.detach().clone()
-        distributed.all_reduce(denominators)
-        losses = terms.numerators / denominators
-        total = (model.loss_weights * losses).sum()
-        torch.autograd.backward(total)
-        _sum_gradients(model)
-        global_losses = losses.detach().clone()
-        distributed.all_reduce(global_losses)
-        totals.append((model.loss_weights * global_losses).sum())
-        tasks.append(global_losses)
-    return RowLosses(torch.stack(totals), torch.stack(tasks))
+
+    name: ClassVar[str] = "data parallel"
+    autocast: Autocast = "none"
+
+    def __call__(self, workload: Workload[Any], models: Sequence[TrialModel], batches: Sequence[Any]) -> RowLosses:
+        """Return the losses of the global batch, by row; see :class:`raytag.training.executors.Executor`."""
+        totals, tasks = [], []
+        for model, batch in zip(models, batches, strict=True):
+            with mixed_precision(self.autocast, model.loss_weights.device):
+                terms = workload.loss_terms(model, batch)
+                denominators = terms.denominators.detach().clone()
+                distributed.all_reduce(denominators)
+                losses = terms.numerators / denominators
+                total = (model.loss_weights * losses).sum()
+            torch.autograd.backward(total)
+            _sum_gradients(model)
+            global_losses = losses.detach().clone()
+            distributed.all_reduce(global_losses)
+            totals.append((model.loss_weights * global_losses).sum())
+            tasks.append(global_losses)
+        return RowLosses(torch.stack(totals), torch.stack(tasks))
 
 
 def from_all_ranks(value: int) -> list[int]:

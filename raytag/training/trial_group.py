@@ -19,7 +19,7 @@ from raytag.config.experiment import MupConfig, TrainingConfig
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.data.schema import Split
 from raytag.mup.multipliers import initialise, rule_table
-from raytag.training.executors import Executor, RowLosses, loop
+from raytag.training.executors import Executor, Loop, RowLosses
 from raytag.training.layout import Layout
 from raytag.training.optimizer import clip_gradients, gradient_norm, moments_of, update
 from raytag.training.schedule import pace_of_step
@@ -70,7 +70,7 @@ class TrialGroup:
     device
         Where storage and models live.
     executor
-        Runs the rows forward and backward.
+        Runs the rows forward and backward; it serves this group alone. Default: one after the other.
     dropout_stream
         Keeps the dropout masks of processes apart that train one model together: each takes a number of its own.
     """
@@ -84,7 +84,7 @@ class TrialGroup:
         mup: MupConfig,
         training: TrainingConfig,
         device: torch.device,
-        executor: Executor = loop,
+        executor: Executor | None = None,
         dropout_stream: int = 0,
     ) -> None:
         def build(width: int) -> TrialModel:
@@ -97,7 +97,7 @@ class TrialGroup:
         self._dtype: torch.dtype = getattr(torch, training.precision)
         self._device = device
         self.layout = Layout.of(self.table, self._dtype)
-        self._executor = executor
+        self.executor = executor or Loop(training.autocast)
         self._dropout_stream = dropout_stream
         self._occupants: dict[int, _Occupant] = {}
         self._storage = self._allocate(slots)
@@ -206,14 +206,15 @@ class TrialGroup:
         for slot in slots:
             occupant = self._occupants[slot]
             self._storage.rows[slot].gradients.zero_()
-            self._models[slot].seed_dropout(self._dropout_seed(occupant))
+            if self._models[slot].dropout.is_active:
+                self._models[slot].dropout.set_key(self._dropout_key(occupant))
         models = [self._models[slot] for slot in slots]
-        return self._executor(self.workload, models, [self.workload.train_batch(self.own_step(s)) for s in slots])
+        return self.executor(self.workload, models, [self.workload.train_batch(self.own_step(s)) for s in slots])
 
-    def _dropout_seed(self, occupant: _Occupant) -> int:
-        """Mix a trial's seed, its own step and the stream into the seed of that step's dropout masks."""
+    def _dropout_key(self, occupant: _Occupant) -> int:
+        """Mix a trial's seed, its own step and the stream into the key of that step's dropout masks."""
         entropy = (occupant.trial.seed, occupant.step, self._dropout_stream)
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
     def _conclude(self, slot: int, loss: float, norm: float, *task_losses: float) -> StepResult:
         """Update a slot's parameters, or stop its trial if the loss or a gradient is not a number."""

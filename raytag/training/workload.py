@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from raytag.config.experiment import Experiment, Parametrisation
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.data.schema import Split
+from raytag.training.dropout import DropoutSource
 
 __all__ = ["LossTerms", "Shard", "TrialModel", "Workload"]
 
@@ -55,9 +56,14 @@ class TrialModel(nn.Module, ABC):
 
     Shapes come from the constructor; everything a :class:`Hyperparameters` holds is set by
     :meth:`set_hyperparameters`, which writes buffers only (so that a stack of models can hold a stack of settings).
+    Dropout layers are :class:`raytag.training.dropout.SeededDropout` on the model's one source.
     """
 
     loss_weights: Tensor  # (K,) buffer, in the order of Workload.task_names
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = DropoutSource()
 
     @abstractmethod
     def set_hyperparameters(self, hyperparameters: Hyperparameters) -> None:
@@ -66,10 +72,6 @@ class TrialModel(nn.Module, ABC):
     @abstractmethod
     def hold_out(self, fold: int | None) -> None:
         """Leave the events of a fold out of every training loss; None leaves out nothing."""
-
-    @abstractmethod
-    def seed_dropout(self, seed: int) -> None:
-        """Draw the next forward pass's dropout masks from this seed and nothing else."""
 
 
 class Workload(ABC, Generic[Batch]):

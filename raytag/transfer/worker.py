@@ -16,8 +16,7 @@ from raytag.config.experiment import Experiment
 from raytag.errors import StudyError
 from raytag.records import SECONDS
 from raytag.training import checkpoint
-from raytag.training.data_parallel import data_parallel, from_all_ranks
-from raytag.training.executors import loop
+from raytag.training.data_parallel import DataParallel, from_all_ranks
 from raytag.training.trial import Trial
 from raytag.training.trial_group import StepResult, TrialGroup
 from raytag.training.workload import Shard
@@ -60,7 +59,7 @@ class WideRun:
             mup=job.experiment.mup,
             training=job.experiment.training,
             device=device,
-            executor=loop if shard.world_size == 1 else data_parallel,
+            executor=None if shard.world_size == 1 else DataParallel(job.experiment.training.autocast),
             dropout_stream=shard.rank,
         )
         self._history: dict[int, dict[str, float]] = {}

@@ -9,7 +9,7 @@ from row_states import same_bits
 
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.training import trial_group
-from raytag.training.executors import loop
+from raytag.training.executors import Loop
 from raytag.training.trial import Trial
 
 NUM_STEPS = 50
@@ -118,7 +118,7 @@ def test_a_gradient_that_is_no_number_stops_its_row_and_leaves_the_others_bit_eq
     calls = []
 
     def poisoned(workload, models, batches):
-        losses = loop(workload, models, batches)
+        losses = Loop()(workload, models, batches)
         calls.append(len(models))
         if len(calls) == 10:
             models[1].feed.weight.grad[3, 3] = poison
@@ -138,7 +138,7 @@ def test_a_gradient_that_is_no_number_stops_its_row_and_leaves_the_others_bit_eq
 
 def test_the_state_of_a_failed_row_is_that_of_its_last_good_step(make_group):
     def breaks_at_ten(workload, models, batches):
-        losses = loop(workload, models, batches)
+        losses = Loop()(workload, models, batches)
         if group.own_step(0) == 10:
             losses.totals[0] = math.nan
         return losses
@@ -212,17 +212,17 @@ def test_evaluation_neither_trains_nor_drops(make_group):
 
 
 def test_dropout_masks_are_keyed_by_the_trials_seed_and_step(make_group):
-    def seeds(trial_seed, slot):
+    def keys(trial_seed, slot):
         group = make_group(slots=2)
         drawn = []
-        group.model(slot).seed_dropout = drawn.append
-        group.start(slot, Trial("t", 32, trial_seed, Hyperparameters()))
+        group.model(slot).dropout.set_key = drawn.append
+        group.start(slot, Trial("t", 32, trial_seed, Hyperparameters(dropout=0.1)))
         run(group, [slot], 10)
         return drawn
 
-    one, two = seeds(1, slot=0), seeds(2, slot=0)
+    one, two = keys(1, slot=0), keys(2, slot=0)
 
-    assert one == seeds(1, slot=1)
+    assert one == keys(1, slot=1)
     assert len({*one, *two}) == 20
 
 
