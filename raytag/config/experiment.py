@@ -210,6 +210,11 @@ class SearchConfig(Frozen):
         """The trainings that make one trial: every replica on every fold."""
         return self.replicas * self.folds
 
+    @property
+    def least_slots(self) -> int:
+        """The slots that a worker needs for what advances in step: all members of a trial."""
+        return self.num_members
+
 
 class ResourcesConfig(Frozen):
     """How Ray places the workers. The defaults use every core, and every GPU if there are any."""

@@ -144,10 +144,15 @@ class _Driver:
             self._check_mup(job, owner)
             tags.update(_gate_tags(self.gates))
             with SearchProgress(self.console, self.experiment) as progress:
-                watcher = _Follower(owner, lambda snapshot: progress.update(snapshot.records, snapshot.workers))
+                watcher = _Follower(owner, lambda snapshot: self._show(snapshot, progress))
                 with repeating(watcher, POLL_SECONDS):
                     self._train(job, owner)
         recorder()  # the last changes
+
+    def _show(self, snapshot: Snapshot, progress: SearchProgress) -> None:
+        for note in snapshot.notes:
+            self._say(note)
+        progress.update(snapshot.records, snapshot.workers)
 
     def _check_mup(self, job: Job, owner: RemoteOwner) -> None:
         """Run the gates unless they passed before or are to be skipped; raise CheckError if one fails."""

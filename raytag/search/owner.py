@@ -28,11 +28,12 @@ LOCK_SECONDS = 30  # for the owner of a killed driver to notice that it is alone
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What changed in the study since a version, for those who watch it."""
+    """What changed in the study since a version, for those who watch it; ``notes`` are lines for the terminal."""
 
     version: int
     records: list[TrialRecord]
     workers: int
+    notes: list[str]
 
 
 class StudyOwner:
@@ -57,6 +58,7 @@ class StudyOwner:
         self._held: dict[str, set[str]] = {}  # worker → names of its trials
         self._width: dict[str, int] = {}  # worker → leased width
         self._version = 0
+        self._notes: list[tuple[int, str]] = []  # version and text
         self._changed = {record.name: 0 for record in self._study.records()}  # name → version of its last change
 
     # -- for workers ------------------------------------------------------------------------------------------------
@@ -121,6 +123,21 @@ class StudyOwner:
         self._study.fail(name, reason, traceback)
         self._touch(name)
 
+    def give_back(self, worker: str, names: Sequence[str]) -> None:
+        """Free trials of a worker that has no room for them; it counts as no loss."""
+        for name in names:
+            self._held[worker].remove(name)
+            self._waiting[self._study.record(name).width].append(name)
+
+    def slots(self, width: int, place: str) -> int | None:
+        """Return how many slots of a width have been found to fit into the memory of such a place, if fewer do."""
+        return self._study.slot_limit(width, place)
+
+    def limit_slots(self, worker: str, width: int, place: str, slots: int) -> None:
+        """Note that no more slots of a width fit into the memory of such a place."""
+        self._study.limit_slots(width, place, slots)
+        self._say(f"{worker} ran out of memory at width {width}: it goes on with {slots} slots ({place})")
+
     def release(self, worker: str, reason: str) -> None:
         """Free the trials of a worker that is gone; one that has lost too many workers fails."""
         for name in sorted(self._held.pop(worker, ())):
@@ -138,7 +155,8 @@ class StudyOwner:
     def snapshot(self, since: int = -1) -> Snapshot:
         """Return the trials that changed after a version; without one, all of them."""
         names = [name for name, version in self._changed.items() if version > since]
-        return Snapshot(self._version, [self._study.record(name) for name in names], len(self._held))
+        notes = [text for version, text in self._notes if version > since]
+        return Snapshot(self._version, [self._study.record(name) for name in names], len(self._held), notes)
 
     def num_unfinished(self) -> int:
         """Return how many trials are still to be finished, begun or not."""
@@ -159,6 +177,10 @@ class StudyOwner:
 
     def _fair_share(self) -> int:
         return math.ceil(self.num_unfinished() / self._num_workers)
+
+    def _say(self, text: str) -> None:
+        self._version += 1
+        self._notes.append((self._version, text))
 
     def _touch(self, name: str) -> None:
         self._version += 1

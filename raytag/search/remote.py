@@ -61,6 +61,19 @@ class RemoteOwner:
         """See :meth:`StudyOwner.fail`."""
         fetch(self.actor.fail.remote(worker, name, reason, traceback))
 
+    def give_back(self, worker: str, names: Sequence[str]) -> None:
+        """See :meth:`StudyOwner.give_back`."""
+        fetch(self.actor.give_back.remote(worker, names))
+
+    def slots(self, width: int, place: str) -> int | None:
+        """See :meth:`StudyOwner.slots`."""
+        slots: int | None = fetch(self.actor.slots.remote(width, place))
+        return slots
+
+    def limit_slots(self, worker: str, width: int, place: str, slots: int) -> None:
+        """See :meth:`StudyOwner.limit_slots`."""
+        fetch(self.actor.limit_slots.remote(worker, width, place, slots))
+
     def release(self, worker: str, reason: str) -> None:
         """See :meth:`StudyOwner.release`."""
         fetch(self.actor.release.remote(worker, reason))
@@ -108,6 +121,22 @@ class Job:
 
         return torch.device(self.share.device)
 
+    @property
+    def place(self) -> str:
+        """What a worker's memory is a share of, in words: "cpu", or "0.25 of an NVIDIA H100"."""
+        import torch
+
+        if self.device.type == "cpu":
+            return "cpu"
+        return f"{min(1.0, self.share.gpus):g} of an {torch.cuda.get_device_name()}"
+
+    def limit_memory(self) -> None:
+        """Keep this process to its share of the GPU's memory: Ray divides the device in name only."""
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.set_per_process_memory_fraction(min(1.0, self.share.gpus))
+
     def opener(self) -> OpenWorkload:
         """Return what opens the task in this process, which then computes on one thread."""
         import torch
@@ -134,8 +163,9 @@ def train_worker(config: dict[str, int], job: Job, owner: RemoteOwner) -> None:
     name = _worker_name(config)
     owner.register(name)
     try:
+        job.limit_memory()
         workload = job.opener()(job.experiment, job.device)
-        Worker(name, owner, workload, job.experiment, job.folder, device=job.device).work()
+        Worker(name, owner, workload, job.experiment, job.folder, device=job.device, place=job.place).work()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         owner.release(name, f"{reason}\n{traceback.format_exc()}")

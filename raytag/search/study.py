@@ -32,6 +32,7 @@ __all__ = ["Study"]
 METRICS = "metrics:"  # user attribute "metrics:<step>" → {metric: value}
 MEMBERS = "members:"  # "members:<step>" → those of each member, if the trial has several
 WORKER, FAILURE, LOSSES = "worker", "failure", "losses"
+SLOTS = "slots:"  # attribute of a width's study: "slots:<place>" → how many fit into the memory there
 PROMOTED = "promoted"  # step of the last rung that the trial has passed
 
 _STATES = {
@@ -131,6 +132,11 @@ class Study:
         losses: int = self._frozen(name).user_attrs.get(LOSSES, 0)
         return losses
 
+    def slot_limit(self, width: int, place: str) -> int | None:
+        """Return how many slots of a width fit into the memory of a place, if it has ever been too small."""
+        limit: int | None = self._studies[width].user_attrs.get(f"{SLOTS}{place}")
+        return limit
+
     def num_to_ask(self, width: int) -> int:
         """Return how many trials of a width are still to be asked for."""
         return max(0, self._experiment.search.trials_per_width - len(self._trials(width)))
@@ -182,6 +188,11 @@ class Study:
         losses = self.num_losses(name) + 1
         self._set(name, LOSSES, losses)
         return losses
+
+    def limit_slots(self, width: int, place: str, slots: int) -> None:
+        """Note how many slots of a width fit into the memory of a place; the lowest number stays."""
+        slots = min(slots, self.slot_limit(width, place) or slots)
+        self._studies[width].set_user_attr(f"{SLOTS}{place}", slots)
 
     def annotate(self, key: str, value: Any) -> None:
         """Set a user attribute of every width's study."""

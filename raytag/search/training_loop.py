@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+import torch
+
 from raytag.config.experiment import Experiment
 from raytag.search.folder import StudyFolder
 from raytag.search.members import Assignment, Metrics
@@ -38,6 +40,15 @@ class Owner(Protocol):
     def fail(self, worker: str, name: str, reason: str, traceback: str = "") -> None:
         """End a trial that cannot go on."""
 
+    def give_back(self, worker: str, names: Sequence[str]) -> None:
+        """Let others go on with trials that the worker has no room for."""
+
+    def slots(self, width: int, place: str) -> int | None:
+        """Return how many slots of a width have been found to fit into the memory of such a place, if fewer do."""
+
+    def limit_slots(self, worker: str, width: int, place: str, slots: int) -> None:
+        """Note that no more slots of a width fit."""
+
 
 class TrainingLoop:
     """Trains what the owner hands out until it has no trial left for this group.
@@ -50,14 +61,23 @@ class TrainingLoop:
         An empty group.
     experiment, folder
         How to train, and where the checkpoints lie.
+    assigned
+        Trials that the owner has handed out already; they are started first, and fit.
     """
 
-    def __init__(
-        self, worker: str, owner: Owner, group: TrialGroup, experiment: Experiment, folder: StudyFolder
+    def __init__(  # noqa: PLR0917  (the loop's world)
+        self,
+        worker: str,
+        owner: Owner,
+        group: TrialGroup,
+        experiment: Experiment,
+        folder: StudyFolder,
+        assigned: Sequence[Assignment] = (),
     ) -> None:
         self._worker, self._owner, self._group = worker, owner, group
         self._training, self._resources, self._folder = experiment.training, experiment.resources, folder
         self._trials: list[RunningTrial] = []
+        self._assigned = list(assigned)
         self._may_have_room = True
         self._flops_per_step = flops_per_step(group.workload, group.model(0))
         self._saved_at = time.monotonic()
@@ -73,13 +93,27 @@ class TrainingLoop:
             self._validate()
             self._save_in_time()
 
+    def suspend(self) -> list[Assignment]:
+        """Save all trials and return them, to be continued in another group.
+
+        A row whose update broke off goes back to its last checkpoint.
+        """
+        self._save()
+        running = [Assignment(trial.name, tuple(m.trial for m in trial.members)) for trial in self._trials]
+        return running + self._assigned
+
     # -- trials come and go -----------------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         """Start trials in the free slots, as far as the owner gives any."""
         self._may_have_room = False
-        while (assignment := self._owner.ask(self._worker, self._group.width, len(self._group.free_slots))) is not None:
+        while (assignment := self._next()) is not None:
             self._start(RunningTrial(assignment, self._folder))
+
+    def _next(self) -> Assignment | None:
+        if self._assigned:
+            return self._assigned.pop(0)
+        return self._owner.ask(self._worker, self._group.width, len(self._group.free_slots))
 
     def _start(self, trial: RunningTrial) -> None:
         """Begin a trial's members, or go on from their checkpoints."""
@@ -117,6 +151,8 @@ class TrainingLoop:
         """Fail a trial whose member raises, with the traceback, so that its neighbours can go on."""
         try:
             yield
+        except torch.OutOfMemoryError:
+            raise  # it is what all trials of the group did together
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".partition("\n")[0]
             self._fail(trial, member, reason, traceback.format_exc())
@@ -187,11 +223,16 @@ class TrainingLoop:
         return is_stop and step > member.last_measured
 
     def _save_in_time(self) -> None:
-        """Save the members that have moved on, when the last time is long enough ago."""
+        """Save all members when the last time is long enough ago."""
         interval = self._resources.checkpoint_seconds
-        if interval is None or time.monotonic() - self._saved_at < interval:
-            return
+        if interval is not None and time.monotonic() - self._saved_at >= interval:
+            self._save()
+            self._saved_at = time.monotonic()
+
+    def _save(self) -> None:
+        """Save the members that have moved on since their last checkpoint."""
         for member in (member for trial in self._trials for member in trial.members):
-            if member.slot is not None and self._group.own_step(member.slot) > member.saved_step:
+            if member.slot is None or not self._group.is_whole(member.slot):
+                continue
+            if self._group.own_step(member.slot) > member.saved_step:
                 member.save(self._group)
-        self._saved_at = time.monotonic()

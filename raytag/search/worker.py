@@ -1,21 +1,34 @@
-"""A worker: trains one width after another until the owner has no trial left.
+"""A worker: trains one width after another until no trial is left, with as many slots as fit into its memory.
 
 Nothing here knows Ray: the owner is whatever answers the :class:`Owner` calls.
 """
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from raytag.config.experiment import Experiment
 from raytag.search.folder import StudyFolder
+from raytag.search.members import Assignment
+from raytag.search.running import RunningTrial
 from raytag.search.training_loop import Owner, TrainingLoop
 from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Workload
 
 __all__ = ["Worker"]
+
+
+@dataclass(frozen=True)
+class _Shortage:
+    """Memory ran out: the trials that were in training, saved, and what torch said."""
+
+    trials: Sequence[Assignment]
+    text: str
 
 
 class Worker:
@@ -29,6 +42,8 @@ class Worker:
         Hands out trials and hears what becomes of them.
     workload, experiment, folder, device
         What to train, how, and where the checkpoints lie.
+    place
+        What the worker's memory is a share of, in words.
     """
 
     def __init__(
@@ -40,23 +55,76 @@ class Worker:
         folder: StudyFolder,
         *,
         device: torch.device,
+        place: str = "cpu",
     ) -> None:
         self._name, self._owner, self._workload = name, owner, workload
-        self._experiment, self._folder, self._device = experiment, folder, device
+        self._experiment, self._folder, self._device, self._place = experiment, folder, device, place
 
     def work(self) -> None:
         """Train until the owner has no trial left to begin."""
         while (width := self._owner.lease(self._name)) is not None:
-            group = self._group(width)
-            TrainingLoop(self._name, self._owner, group, self._experiment, self._folder).run()
+            self._train(width)
 
-    def _group(self, width: int) -> TrialGroup:
+    def _train(self, width: int) -> None:
+        """Train the trials of a width; whenever memory runs out, go on with half the slots."""
+        slots, search = self._num_slots(width), self._experiment.search
+        trials: Sequence[Assignment] | None = ()
+        while trials is not None and (shortage := self._attempt(width, slots, trials)) is not None:
+            if slots > search.least_slots:
+                slots = max(search.least_slots, slots // 2)
+                self._owner.limit_slots(self._name, width, self._place, slots)
+                trials = self._keep(shortage.trials, slots // search.num_members)
+            else:
+                trials = self._give_up(shortage, width)
+
+    def _num_slots(self, width: int) -> int:
+        """Return how many slots were asked for, or how many have been found to fit."""
+        wanted = self._experiment.resources.slots
+        return min(wanted, self._owner.slots(width, self._place) or wanted)
+
+    def _attempt(self, width: int, slots: int, trials: Sequence[Assignment]) -> _Shortage | None:
+        """Train these trials and those that the owner gives; return what was left when memory ran out."""
+        loop = None
+        try:
+            loop = self._loop(width, slots, trials)
+            loop.run()
+        except torch.OutOfMemoryError as error:
+            text = str(error)
+        else:
+            return None
+        # Not in the except clause: while the error lives, its traceback holds what was being computed.
+        if loop is not None:
+            trials = loop.suspend()
+        del loop
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return _Shortage(trials, text)
+
+    def _loop(self, width: int, slots: int, trials: Sequence[Assignment]) -> TrainingLoop:
         experiment = self._experiment
-        return TrialGroup(
-            self._workload,
-            width,
-            experiment.resources.slots,
-            mup=experiment.mup,
-            training=experiment.training,
-            device=self._device,
+        group = TrialGroup(
+            self._workload, width, slots, mup=experiment.mup, training=experiment.training, device=self._device
         )
+        return TrainingLoop(self._name, self._owner, group, experiment, self._folder, trials)
+
+    def _keep(self, trials: Sequence[Assignment], number: int) -> Sequence[Assignment]:
+        """Keep as many trials as have room now; hand the others back."""
+        self._owner.give_back(self._name, [trial.name for trial in trials[number:]])
+        return trials[:number]
+
+    def _give_up(self, shortage: _Shortage, width: int) -> Sequence[Assignment] | None:
+        """Fail the trial that does not fit by itself and return the others; None if none is left of this width."""
+        least = self._experiment.search.least_slots
+        first = shortage.trials[0] if shortage.trials else self._owner.ask(self._name, width, least)
+        if first is None:
+            return None
+        batch_size = self._experiment.training.batch_size
+        reason = (
+            f"out of memory: width {width} with batches of {batch_size} does not fit into a worker's memory "
+            f"({self._place}), even by itself. Lower training.batch_size, or let fewer workers share the memory "
+            "(resources.num_workers)."
+        )
+        self._owner.fail(self._name, first.name, reason, shortage.text)
+        RunningTrial(first, self._folder).remove_checkpoints()
+        return shortage.trials[1:]

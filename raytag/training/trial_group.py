@@ -100,6 +100,7 @@ class TrialGroup:
         self.executor = executor or Loop(training.autocast)
         self._dropout_stream = dropout_stream
         self._occupants: dict[int, _Occupant] = {}
+        self._updating: set[int] = set()
         self._storage = self._allocate(slots)
         self._models = [self._storage.adopt(slot, build(width).to(device, self._dtype)) for slot in range(slots)]
 
@@ -130,6 +131,10 @@ class TrialGroup:
         occupant = self._occupants.get(slot)
         return occupant is not None and occupant.failure is None and occupant.step < self.training.num_steps
 
+    def is_whole(self, slot: int) -> bool:
+        """Whether a slot holds the state after its own step: not if an update broke off, for lack of memory."""
+        return slot not in self._updating
+
     def start(self, slot: int, trial: Trial, state: RowState | None = None) -> None:
         """Put a trial into a free slot, at its own step 0 or where ``state`` left it."""
         assert slot in self.free_slots, f"slot {slot} is not free"
@@ -151,16 +156,20 @@ class TrialGroup:
         norms = torch.stack([gradient_norm(self._storage.rows[slot], self.layout) for slot in slots])
         # One transfer, hence one wait for the device, per step of the whole group.
         figures = torch.cat([losses.totals[:, None], norms[:, None], losses.tasks], dim=1).tolist()
-        return {slot: self._conclude(slot, *numbers) for slot, numbers in zip(slots, figures, strict=True)}
+        self._updating = set(slots)
+        results = {slot: self._conclude(slot, *numbers) for slot, numbers in zip(slots, figures, strict=True)}
+        self._updating = set()
+        return results
 
     def evaluate(self, slot: int, split: Split = "val") -> dict[str, float]:
         """Return the metrics of a slot's trial on a split, "val" being its fold's (see :meth:`Workload.evaluate`)."""
         fold = self._occupants[slot].trial.fold if split == "val" else None
         model = self._models[slot].eval()
-        with torch.no_grad():
-            metrics = dict(self.workload.evaluate(model, split, fold))
-        model.train()
-        return metrics
+        try:
+            with torch.no_grad():
+                return dict(self.workload.evaluate(model, split, fold))
+        finally:
+            model.train()  # the slot's next trial begins with this model, whatever became of this one
 
     def state(self, slot: int) -> RowState:
         """Copy what is needed to go on with a slot's trial, here or elsewhere."""

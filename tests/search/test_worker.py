@@ -1,6 +1,7 @@
 """The worker with a real study and the toy workload, in this process: Ray adds only distance."""
 
 from unittest.mock import DEFAULT, Mock
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from raytag.records import SECONDS, TrialState
 from raytag.search.folder import StudyFolder
 from raytag.search.owner import StudyOwner
 from raytag.search.worker import Worker
-from raytag.training import checkpoint
+from raytag.training import checkpoint, optimizer
 
 STEPS = (10, 20, 30, 40)
 STUDIES = ("study", "undisturbed")
@@ -52,6 +53,36 @@ class MortalWorkload(ToyWorkload):
         if self.left == 0:
             raise Killed
         return super().train_batch(step)
+
+
+class TightWorkload(ToyWorkload):
+    """A workload whose memory holds a number of models; with more it runs out, at the n-th call of a method."""
+
+    def __init__(self, num_models, method, num_calls, **settings):
+        super().__init__(**settings)
+        self.num_models, self.method, self.left, self.num_shortages = num_models, method, num_calls, 0
+        self.models = WeakSet()
+
+    def build_model(self, *structure):
+        model = super().build_model(*structure)
+        if model.loss_weights.device.type != "meta":
+            self.models.add(model)
+        self.allocate("build_model")
+        return model
+
+    def loss_terms(self, *arguments):
+        self.allocate("loss_terms")
+        return super().loss_terms(*arguments)
+
+    def evaluate(self, *arguments):
+        self.allocate("evaluate")
+        return super().evaluate(*arguments)
+
+    def allocate(self, method):
+        self.left -= method == self.method
+        if self.left <= 0 and len(self.models) > self.num_models:
+            self.num_shortages += 1
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -348,3 +379,67 @@ def test_an_error_in_the_shared_step_is_not_blamed_on_one_trial(new_owner, work,
         work(owner, workload=Broken(batch_size=8))
 
     assert {record.state for record in records(owner).values()} == {TrialState.RUNNING}
+
+
+@pytest.mark.parametrize(
+    ("method", "num_calls"), [("build_model", 1), ("loss_terms", 1), ("loss_terms", 30), ("evaluate", 2)]
+)
+def test_out_of_memory_nothing_is_lost(new_owner, work, undisturbed, method, num_calls):
+    settings = {"widths": (32,), "trials_per_width": 6, "resources": {"slots": 5}}
+    owner = new_owner(**settings)
+    workload = TightWorkload(2, method, num_calls, batch_size=8)
+    work(owner, workload=workload)
+
+    assert results(owner) == undisturbed(**settings)
+    assert workload.num_shortages == 1  # from 5 slots to 2, for all trials that came after
+    assert owner.snapshot().notes == ["a ran out of memory at width 32: it goes on with 2 slots (cpu)"]
+
+
+def test_a_row_whose_update_broke_off_goes_back_to_its_checkpoint(new_owner, work, undisturbed, monkeypatch):
+    settings = {"widths": (32,), "trials_per_width": 4, "resources": {"slots": 4}}
+    expected = undisturbed(**settings)
+    calls = []
+
+    def update(row, *arguments):
+        calls.append(row)
+        if len(calls) == 50:  # the second of four rows, at step 13
+            row.parameters.fill_(0)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        optimizer.update(row, *arguments)
+
+    monkeypatch.setattr("raytag.training.trial_group.update", update)
+    owner = new_owner(**settings)
+    work(owner)
+
+    assert results(owner) == expected
+
+
+def test_the_members_of_a_trial_stay_together_when_memory_runs_out(new_owner, work, undisturbed):
+    settings = {"widths": (32,), "trials_per_width": 2, "replicas": 3, "resources": {"slots": 6}}
+    owner = new_owner(**settings)
+    work(owner, workload=TightWorkload(3, "loss_terms", 40, batch_size=8))
+
+    assert results(owner) == undisturbed(**settings)
+
+
+def test_a_later_worker_begins_with_the_slots_that_fit(new_owner, work):
+    owner = new_owner()
+    owner.limit_slots("b", 64, "cpu", 1)
+    workload = TightWorkload(1, "loss_terms", 1, batch_size=8)
+    work(owner, workload=workload)
+
+    assert workload.num_shortages == 1  # at width 32
+    assert {record.state for record in records(owner).values()} == {TrialState.COMPLETE}
+
+
+@pytest.mark.parametrize("method", ["build_model", "evaluate"])
+def test_a_trial_that_does_not_fit_by_itself_fails_with_the_reason(new_owner, work, folder, method):
+    owner = new_owner(widths=(32,), trials_per_width=3)
+    work(owner, workload=TightWorkload(0, method, 1, batch_size=8))
+
+    assert len(records(owner)) == 3
+    for record in records(owner).values():
+        assert record.state is TrialState.FAILED
+        assert record.failure_reason.startswith("out of memory: width 32 with batches of 8 does not fit")
+        assert record.failure.endswith("Tried to allocate 2.00 GiB.")
+    assert not list(folder.path.glob("trials/*/checkpoint.pt"))

@@ -247,3 +247,13 @@ def test_gradients_stay_views_of_the_groups_storage(make_group):
     for name, parameter in group.model(1).named_parameters():
         assert parameter.data_ptr() == group.layout.view(row.parameters, name).data_ptr()
         assert parameter.grad.data_ptr() == group.layout.view(row.gradients, name).data_ptr()
+
+
+def test_a_validation_that_raises_leaves_the_slot_fit_for_training(make_group, monkeypatch):
+    group = make_group()
+    group.start(0, TRIALS[0])
+    monkeypatch.setattr(group.workload, "evaluate", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        group.evaluate(0)
+
+    assert group.model(0).training
