@@ -50,6 +50,6 @@ def paired_difference(first: Floats, second: Floats, weights: Floats) -> PairedD
 
 
 def with_error(value: float, error: float, sign: Literal["-", "+"] = "-") -> str:
-    """Return a figure with its error, to the error's second digit; ``+`` writes the sign of every number."""
-    digits = max(0, 1 - math.floor(math.log10(error)))
+    """Return a figure with its error, to the error's second digit or the sixth decimal; ``+`` signs every figure."""
+    digits = min(max(0, 1 - math.floor(math.log10(error))), 6)
     return f"{value:{sign}.{digits}f} ± {error:.{digits}f}"
