@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from raytag.config.hyperparameters import Hyperparameters
 
@@ -21,6 +21,7 @@ __all__ = [
     "TRAIN_FLOPS",
     "Cost",
     "Difference",
+    "Move",
     "Spread",
     "TrialRecord",
     "TrialState",
@@ -65,6 +66,23 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Move:
+    """A trial goes on from the parameters and moments of ``source``, with these hyperparameters."""
+
+    source: str
+    hyperparameters: Hyperparameters
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as the study keeps them."""
+        return {"source": self.source, "hyperparameters": self.hyperparameters.model_dump()}
+
+    @classmethod
+    def from_dict(cls, move: Mapping[str, Any]) -> Move:
+        """Read what :meth:`to_dict` wrote."""
+        return cls(move["source"], Hyperparameters(**move["hyperparameters"]))
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """One trial of a study.
 
@@ -74,6 +92,9 @@ class TrialRecord:
     A trial may have been trained several times: K seeds (replicas) times F folds give M = K F members. ``members``
     then maps each step to the metrics of every member, in the order r0f0, r0f1, ..., r1f0, ..., ``num_folds`` is F, and
     ``history`` holds the members' ``reduction``. With one member ``members`` is empty.
+
+    In population-based training ``moves`` tells by step from whom the trial went on, and with what; ``hyperparameters``
+    are then those of its last generation, and ``searched`` those it began with.
     """
 
     name: str
@@ -89,6 +110,7 @@ class TrialRecord:
     members: Mapping[int, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
     num_folds: int = 1
     reduction: str = "mean"
+    moves: Mapping[int, Move] = field(default_factory=dict)
 
     @property
     def is_finished(self) -> bool:
@@ -125,6 +147,13 @@ class TrialRecord:
     def failure_reason(self) -> str | None:
         """The first line of the failure text."""
         return self.failure.splitlines()[0] if self.failure else None
+
+    def hyperparameters_at(self, step: int) -> Hyperparameters:
+        """Return what the trial was trained with up to a step, not counting a move made there."""
+        earlier = [at for at in self.moves if at < step]
+        if earlier:
+            return self.moves[max(earlier)].hyperparameters
+        return self.hyperparameters.model_copy(update=dict(self.searched))
 
     @property
     def num_members(self) -> int:

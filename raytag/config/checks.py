@@ -124,6 +124,36 @@ def _check_rungs(experiment: Experiment) -> Iterator[Finding]:
         yield key, f"{first} is not a multiple of training.evaluate_every ({every}). Nearest: {_nearest(first, every)}."
 
 
+def _check_population(experiment: Experiment) -> Iterator[Finding]:
+    """Check that population-based training can divide the trials, the steps and the slots."""
+    search, training, slots = experiment.search, experiment.training, experiment.resources.slots
+    if search.scheduler != "pbt":
+        return
+    if search.trials_per_width % search.population:
+        nearest = _nearest(search.trials_per_width, search.population)
+        yield (
+            ("search", "trials_per_width"),
+            f"{search.trials_per_width} trials make no whole populations of {search.population}. Nearest: {nearest}.",
+        )
+    every = training.evaluate_every
+    if search.perturb_every is not None and search.perturb_every % every:
+        yield (
+            ("search", "perturb_every"),
+            f"{search.perturb_every} is not a multiple of training.evaluate_every ({every}). "
+            f"Nearest: {_nearest(search.perturb_every, every)}.",
+        )
+    if slots is not None and slots < search.population:
+        yield (
+            ("resources", "slots"),
+            f"{slots} slots cannot hold a population of {search.population} (search.population), which advances in "
+            "step. Give at least that many.",
+        )
+    if search.first_rung is not None:
+        yield ("search", "first_rung"), "no effect: pbt stops no trial. Delete it, or set scheduler: halving."
+    if search.num_members > 1:
+        yield ("search", "scheduler"), "pbt copies single trainings. Give replicas: 1 and folds: 1."
+
+
 def _check_members(experiment: Experiment) -> Iterator[Finding]:
     """Check that a worker can train all members of a trial at once."""
     search, slots = experiment.search, experiment.resources.slots
@@ -190,5 +220,6 @@ _CHECKS: tuple[tuple[set[str], Callable[[Experiment], Iterator[Finding]]], ...] 
     ({"data", "training"}, _check_batch),
     ({"training", "search"}, _check_rungs),
     ({"search", "resources"}, _check_members),
+    ({"training", "search", "resources"}, _check_population),
     ({"search"}, _check_space_file),
 )

@@ -185,6 +185,15 @@ class SearchConfig(Frozen):
         None, ge=1, description="Steps before the first pruning decision; none: trials are never pruned."
     )
     reduction_factor: int = Field(3, ge=2, description="One trial in this many survives a rung.")
+    scheduler: Literal["halving", "pbt"] = Field(
+        "halving",
+        description="What happens to poor trials: halving stops them at the rungs; pbt (population-based training) "
+        "lets them go on from a good one, with perturbed hyperparameters.",
+    )
+    population: int = Field(8, ge=4, description="Trials of a population of pbt; a worker trains all of them at once.")
+    perturb_every: int | None = Field(
+        None, ge=1, description="Steps of a generation of pbt; default: training.evaluate_every."
+    )
     replicas: int = Field(1, ge=1, description="Seeds that each trial is trained with, at once.")
     folds: int = Field(
         1, ge=1, description="Trainings of each trial, each on all training jets but one fold, which validates it."
@@ -212,8 +221,8 @@ class SearchConfig(Frozen):
 
     @property
     def least_slots(self) -> int:
-        """The slots that a worker needs for what advances in step: all members of a trial."""
-        return self.num_members
+        """The slots that a worker needs for what advances in step: all members of a trial, or a population."""
+        return self.population if self.scheduler == "pbt" else self.num_members
 
 
 class ResourcesConfig(Frozen):

@@ -61,7 +61,7 @@ def tabulate_best(records: Sequence[TrialRecord]) -> Table:
     for record in best:
         table.add_column(f"width {record.width}", justify="right")
     for name in dict.fromkeys(name for record in best for name in record.searched):
-        table.add_row(name, *(f"{record.searched[name]:.3g}" for record in best))
+        table.add_row(name, *(f"{getattr(record.hyperparameters, name):.3g}" for record in best))
     return table
 
 

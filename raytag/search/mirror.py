@@ -144,7 +144,10 @@ class StudyMirror:
         run.describe(record.searched)
         # MLflow's Compare page begins with the metric that was written first: let it be the objective.
         run.follow(
-            {step: {"objective": m[OBJECTIVE], **m, **_of_members(record, step)} for step, m in record.history.items()}
+            {
+                step: {"objective": m[OBJECTIVE], **m, **_of_members(record, step), **_changed(record, step)}
+                for step, m in record.history.items()
+            }
         )
         if record.history:
             run.note(_numbers(record))
@@ -159,6 +162,14 @@ def _numbers(record: TrialRecord) -> dict[str, float]:
     """Return the searched values as numbers, which MLflow's plots can use as axes; parameters are text to it."""
     numbers = {f"hp.{name}": value for name, value in record.searched.items()}
     return {**numbers, "hp.log2_lr": math.log2(record.lr), "hp.width": record.width}
+
+
+def _changed(record: TrialRecord, step: int) -> dict[str, float]:
+    """Return the searched values that a trial of a population had up to a step; other trials keep theirs."""
+    if not record.moves:
+        return {}
+    hyperparameters = record.hyperparameters_at(step)
+    return {f"hp.{name}": getattr(hyperparameters, name) for name in record.searched}
 
 
 def _of_members(record: TrialRecord, step: int) -> dict[str, float]:

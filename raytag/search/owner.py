@@ -104,10 +104,7 @@ class StudyOwner:
             name = self._study.ask(width)
         else:
             return None
-        held.add(name)
-        self._study.assign(name, worker)
-        self._touch(name)
-        return Assignment(name, self._study.members(name))
+        return self._hand_out(worker, name)
 
     def report(self, worker: str, name: str, step: int, members: Sequence[Metrics]) -> bool:
         """Record the metrics of all members of a trial the worker holds; return whether the trial goes on."""
@@ -171,6 +168,12 @@ class StudyOwner:
         return os.getpid()
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _hand_out(self, worker: str, name: str) -> Assignment:
+        self._held[worker].add(name)
+        self._study.assign(name, worker)
+        self._touch(name)
+        return Assignment(name, self._study.members(name))
 
     def _is_suspect(self, name: str) -> bool:
         return self._study.num_losses(name) == MAX_LOSSES - 1

@@ -17,9 +17,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytag.config.experiment import Experiment
 from raytag.config.space import SearchSpace
+from raytag.records import Move
 from raytag.search.folder import StudyFolder
 from raytag.search.members import Assignment, Metrics
 from raytag.search.owner import Snapshot, StudyOwner
+from raytag.search.population_owner import PopulationOwner
 from raytag.search.session import Share, fetch
 
 if TYPE_CHECKING:
@@ -78,6 +80,11 @@ class RemoteOwner:
         """See :meth:`StudyOwner.release`."""
         fetch(self.actor.release.remote(worker, reason))
 
+    def evolve(self, worker: str, step: int) -> dict[str, Move]:
+        """See :meth:`PopulationOwner.evolve`."""
+        moves: dict[str, Move] = fetch(self.actor.evolve.remote(worker, step))
+        return moves
+
     def snapshot(self, since: int = -1) -> Snapshot:
         """See :meth:`StudyOwner.snapshot`."""
         snapshot: Snapshot = fetch(self.actor.snapshot.remote(since))
@@ -93,7 +100,7 @@ class RemoteOwner:
         fetch(self.actor.annotate.remote(key, value))
 
 
-class OwnerProcess(StudyOwner):
+class _OpenedLater:
     """Opens the study when told to: Ray keeps the error of a call, but only the text of a constructor's."""
 
     def __init__(self, *arguments: Any) -> None:
@@ -102,6 +109,14 @@ class OwnerProcess(StudyOwner):
     def open(self) -> None:
         """Lock and open the study."""
         super().__init__(*self._arguments)
+
+
+class OwnerProcess(_OpenedLater, StudyOwner):
+    """The owner as an actor."""
+
+
+class PopulationOwnerProcess(_OpenedLater, PopulationOwner):
+    """The owner of populations as an actor."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +165,8 @@ class Job:
 def start_owner(job: Job) -> RemoteOwner:
     """Start the owner on this node, where the study's folder is certainly mounted and the driver is near."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(OwnerProcess).options(num_cpus=0, scheduling_strategy=here)
+    process = PopulationOwnerProcess if job.experiment.search.scheduler == "pbt" else OwnerProcess
+    actor = ray.remote(process).options(num_cpus=0, scheduling_strategy=here)
     owner = RemoteOwner(actor.remote(job.folder, job.experiment, job.space, job.share.num_workers))
     fetch(owner.actor.open.remote())
     return owner

@@ -18,12 +18,17 @@ from optuna.trial import Trial as OptunaTrial
 from raytag.config.experiment import SearchConfig
 from raytag.config.space import Categorical, LogUniform, SearchSpace
 
-__all__ = ["RungPruner", "new_sampler", "suggest", "trial_seed"]
+__all__ = ["RungPruner", "generation_seed", "new_sampler", "suggest", "trial_seed"]
 
 
-def trial_seed(search: SearchConfig, number: int, replica: int = 0) -> int:
-    """Return the 31-bit seed of a replica of trial ``number``, the same at every width and on every fold."""
-    return _seed(search.seed, "trial", number, *([replica] if replica else []))
+def trial_seed(search: SearchConfig, number: int, member: int = 0) -> int:
+    """Return the 31-bit seed of a member of trial ``number``, the same at every width."""
+    return _seed(search.seed, "trial", number, *([member] if member else []))
+
+
+def generation_seed(search: SearchConfig, width: int, population: int, step: int) -> int:
+    """Return the seed of what a population decides at a step."""
+    return _seed(search.seed, "generation", width, population, step)
 
 
 def new_sampler(search: SearchConfig, number: int) -> BaseSampler:
@@ -31,9 +36,10 @@ def new_sampler(search: SearchConfig, number: int) -> BaseSampler:
 
     TPE is Optuna's multivariate one with the constant liar: trials that still run count as poor, so that the trials of
     many slots, asked at once, spread out. Failed trials teach it nothing; they do not count as start-up trials either.
+    The trials of a population begin at random: their values change while they train.
     """
     seed = _seed(search.seed, "sampler", number)
-    if search.sampler == "random":
+    if search.sampler == "random" or search.scheduler == "pbt":
         return RandomSampler(seed=seed)
     return TPESampler(n_startup_trials=search.num_startup_trials, constant_liar=True, seed=seed)
 

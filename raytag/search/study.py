@@ -21,10 +21,11 @@ from raytag.config.experiment import Experiment
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.config.space import SearchSpace
 from raytag.errors import StudyError
-from raytag.records import OBJECTIVE, TrialRecord, TrialState
+from raytag.records import OBJECTIVE, Move, TrialRecord, TrialState
 from raytag.search.folder import StudyFolder
 from raytag.search.members import Metrics, members_of, reduce_metrics
-from raytag.search.sampling import RungPruner, new_sampler, suggest, trial_seed
+from raytag.search.population import evolve
+from raytag.search.sampling import RungPruner, generation_seed, new_sampler, suggest, trial_seed
 from raytag.training.trial import Trial
 
 __all__ = ["Study"]
@@ -32,6 +33,7 @@ __all__ = ["Study"]
 METRICS = "metrics:"  # user attribute "metrics:<step>" → {metric: value}
 MEMBERS = "members:"  # "members:<step>" → those of each member, if the trial has several
 WORKER, FAILURE, LOSSES = "worker", "failure", "losses"
+MOVE = "move:"  # "move:<step>" → from whom a trial of a population goes on after that step, and with what
 SLOTS = "slots:"  # attribute of a width's study: "slots:<place>" → how many fit into the memory there
 PROMOTED = "promoted"  # step of the last rung that the trial has passed
 
@@ -132,6 +134,11 @@ class Study:
         losses: int = self._frozen(name).user_attrs.get(LOSSES, 0)
         return losses
 
+    @property
+    def num_populations(self) -> int:
+        """The populations of each width."""
+        return self._experiment.search.trials_per_width // self._experiment.search.population
+
     def slot_limit(self, width: int, place: str) -> int | None:
         """Return how many slots of a width fit into the memory of a place, if it has ever been too small."""
         limit: int | None = self._studies[width].user_attrs.get(f"{SLOTS}{place}")
@@ -175,6 +182,32 @@ class Study:
             if self.num_losses(name):
                 self._set(name, LOSSES, 0)  # a trial that gets on is not what kills its workers
         return self._goes_on(name, step)
+
+    def open_population(self, width: int, population: int) -> list[str]:
+        """Return the unfinished trials of a population, which begins now if it has not; without its turn, none."""
+        size = self._experiment.search.population
+        while len(self._trials(width)) < (population + 1) * size and len(self._trials(width)) >= population * size:
+            self.ask(width)
+        trials = self._trials(width)[population * size : (population + 1) * size]
+        return [_name(width, frozen.number) for frozen in trials if not frozen.state.is_finished()]
+
+    def evolve(self, width: int, population: int, step: int) -> dict[str, Move]:
+        """Decide, and record, which trials of a population go on from which others after a generation.
+
+        Trials that have not reported the step take no part. Asked again the answer is the same.
+        """
+        search = self._experiment.search
+        first = population * search.population
+        records = [self._record(width, frozen) for frozen in self._trials(width)[first : first + search.population]]
+        moves = evolve(
+            {record.name: record.history[step][OBJECTIVE] for record in records if step in record.history},
+            {record.name: record.hyperparameters_at(step) for record in records},
+            self._space,
+            generation_seed(search, width, population, step),
+        )
+        for name, move in moves.items():
+            self._set(name, f"{MOVE}{step}", move.to_dict())
+        return moves
 
     def fail(self, name: str, reason: str, traceback: str = "") -> None:
         """End a trial as failed, with a one-line reason and the traceback if there is one."""
@@ -262,8 +295,10 @@ class Study:
 
     def _record(self, width: int, frozen: FrozenTrial) -> TrialRecord:
         search, attributes = self._experiment.search, frozen.user_attrs
-        fixed = self._experiment.hyperparameters.model_dump()
         steps = sorted(frozen.intermediate_values)
+        fixed = self._experiment.hyperparameters.model_dump()
+        first = Hyperparameters(**{**fixed, **frozen.params})
+        moves = {step: Move.from_dict(move) for step in steps if (move := attributes.get(f"{MOVE}{step}"))}
         return TrialRecord(
             name=_name(width, frozen.number),
             width=width,
@@ -271,7 +306,8 @@ class Study:
             seed=trial_seed(search, frozen.number),
             state=_STATES[frozen.state],
             searched=dict(frozen.params),
-            hyperparameters=Hyperparameters(**{**fixed, **frozen.params}),
+            hyperparameters=moves[max(moves)].hyperparameters if moves else first,
+            moves=moves,
             history={step: attributes[f"{METRICS}{step}"] for step in steps},
             members={step: tuple(of) for step in steps if (of := attributes.get(f"{MEMBERS}{step}"))},
             num_folds=search.folds,

@@ -75,7 +75,8 @@ class TrainingLoop:
         assigned: Sequence[Assignment] = (),
     ) -> None:
         self._worker, self._owner, self._group = worker, owner, group
-        self._training, self._resources, self._folder = experiment.training, experiment.resources, folder
+        self._training, self._resources, self._search = experiment.training, experiment.resources, experiment.search
+        self._folder = folder
         self._trials: list[RunningTrial] = []
         self._assigned = list(assigned)
         self._may_have_room = True
@@ -173,7 +174,7 @@ class TrainingLoop:
             member.slot: (trial, member)
             for trial in self._trials
             for member in trial.members
-            if member.slot is not None and not trial.is_waiting(member) and not self._is_due(member)
+            if member.slot is not None and self._is_ready(trial, member)
         }
         started = time.perf_counter()
         results = self._group.step(ready)
@@ -185,6 +186,10 @@ class TrainingLoop:
         for slot, result in results.items():
             if result.failure is not None:
                 self._fail(*ready[slot], result.failure)
+
+    def _is_ready(self, trial: RunningTrial, member: Member) -> bool:
+        """Whether a member may take its next step."""
+        return not trial.is_waiting(member) and not self._is_due(member)
 
     def _validate(self) -> None:
         """Validate the members that are due, save them, and report trials all of whose members are."""

@@ -15,6 +15,7 @@ import torch
 from raytag.config.experiment import Experiment
 from raytag.search.folder import StudyFolder
 from raytag.search.members import Assignment
+from raytag.search.population_loop import PopulationLoop
 from raytag.search.running import RunningTrial
 from raytag.search.training_loop import Owner, TrainingLoop
 from raytag.training.trial_group import TrialGroup
@@ -106,7 +107,8 @@ class Worker:
         group = TrialGroup(
             self._workload, width, slots, mup=experiment.mup, training=experiment.training, device=self._device
         )
-        return TrainingLoop(self._name, self._owner, group, experiment, self._folder, trials)
+        kind = PopulationLoop if experiment.search.scheduler == "pbt" else TrainingLoop
+        return kind(self._name, self._owner, group, experiment, self._folder, trials)
 
     def _keep(self, trials: Sequence[Assignment], number: int) -> Sequence[Assignment]:
         """Keep as many trials as have room now; hand the others back."""

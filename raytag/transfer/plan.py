@@ -78,7 +78,7 @@ def plan_transfer(
     carried = []
     for name, own in experiment.hyperparameters:
         transfer: TransferClass | Literal["fixed"] = space.root[name].transfer if name in space.root else "fixed"
-        value = own if transfer in ("no", "fixed") else source.searched[name]
+        value = own if transfer in ("no", "fixed") else getattr(source.hyperparameters, name)
         carried.append(Carried(name, value, transfer))
     training = {} if num_steps is None else {"num_steps": num_steps}
     wide = experiment.model_copy(
