@@ -93,14 +93,17 @@ def _noise(experiment: Experiment) -> str:
 
 def _sampler(experiment: Experiment) -> str:
     search = experiment.search
-    if search.sampler == "random":
+    if search.sampler == "random" or search.scheduler == "pbt":
         return f"random, seed {search.seed}"
     return f"{search.sampler} after {search.num_startup_trials} random trials of each width, seed {search.seed}"
 
 
 def _pruning(experiment: Experiment) -> str:
-    """List the steps at which trials are stopped."""
+    """List the steps at which trials are stopped, or say what a population does instead."""
     search, rungs = experiment.search, []
+    if search.scheduler == "pbt":
+        every = search.perturb_every or experiment.training.evaluate_every
+        return f"none; in populations of {search.population} the worst go on from the best every {every:,} steps"
     rung = search.first_rung or experiment.training.num_steps
     while rung < experiment.training.num_steps:
         rungs.append(f"{rung:,}")

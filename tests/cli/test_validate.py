@@ -104,6 +104,16 @@ def test_the_summary_says_what_a_trial_is_made_of_and_told_apart_by(capsys, over
     assert f"noise     {noise}" in lines
 
 
+def test_a_population_stops_no_trial(capsys):
+    pbt = ["search.scheduler=pbt", "search.population=6", "search.first_rung=null", "resources.slots=6"]
+
+    assert main(["validate", "experiments/smoke.yaml", *OVERRIDES, *pbt]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert "sampler   random, seed 1" in lines
+    assert "pruning   none; in populations of 6 the worst go on from the best every 10 steps" in lines
+
+
 def test_a_categorical_hyperparameter_lists_its_choices(capsys, tmp_path):
     space = tmp_path / "space.yaml"
     space.write_text("beta1: {distribution: categorical, choices: [0.8, 0.95], transfer: yes}\n")
