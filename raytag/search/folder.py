@@ -10,26 +10,21 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from raytag.config.document import load_yaml
 from raytag.config.experiment import Experiment
-from raytag.config.resolved import dump_experiment, dump_space
+from raytag.config.resolved import Change, Effect, changes, dump_experiment, dump_space, effect_of
 from raytag.config.space import SearchSpace
 from raytag.errors import StudyError
 from raytag.files import write_atomically
 
 __all__ = ["StudyFolder", "exclusive"]
-
-# Settings that change no trial's result: where things run, where they are recorded, and what only later commands read.
-FREE_SECTIONS = ("resources", "mlflow", "output")
-FREE_KEYS = frozenset({"data.cache", "data.test", "data.num_test_jets", "mup.skip_check", "search.space"})
-GROWING_KEY = "search.trials_per_width"
 
 
 @dataclass(frozen=True)
@@ -144,17 +139,20 @@ class StudyFolder:
         return aside
 
     def _check_settings(self, experiment: Experiment, space: SearchSpace) -> None:
-        stored = _flat({"": load_yaml(self.experiment).data, "space": load_yaml(self.space).data})
-        given = _flat({"": experiment.model_dump(mode="json"), "space": space.model_dump(mode="json")})
-        differing = [
-            f"  {key}: the study has {stored.get(key)}, now {given.get(key)}"
-            for key in sorted(stored.keys() | given.keys())
-            if stored.get(key) != given.get(key) and not _may_differ(key, stored.get(key), given.get(key))
-        ]
-        if differing:
+        old_experiment, old_space = self.load_settings()
+        refused = [change for change in changes(old_experiment, experiment) if not _may_change(change)]
+        refused += [replace(change, key=f"space.{change.key}") for change in changes(old_space, space)]
+        if not refused and list(old_space.root) != list(space.root):
+            refused = [Change("the order of the search space", list(old_space.root), list(space.root))]
+        if refused:
             raise StudyError(
-                "\n".join([f"{self.path}: this study was made with other settings:", *differing])
-                + "\nGive the experiment another name (name=...), or move the old study aside with --restart."
+                "\n".join(
+                    [
+                        f"{self.path}: this study was made with other settings:",
+                        *(f"  {change.key}: the study has {change.old}, now {change.new}" for change in refused),
+                        "Give the experiment another name (name=...), or move the old study aside with --restart.",
+                    ]
+                )
             )
 
 
@@ -189,18 +187,7 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
-def _may_differ(key: str, stored: Any, given: Any) -> bool:
-    return _is_free(key) or (key == GROWING_KEY and given > stored)
-
-
-def _is_free(key: str) -> bool:
-    return key.partition(".")[0] in FREE_SECTIONS or key in FREE_KEYS
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the leaves of nested mappings by their dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        path = f"{prefix}.{key}".strip(".")
-        leaves.update(_flat(value, path) if isinstance(value, Mapping) else {path: value})
-    return leaves
+def _may_change(change: Change) -> bool:
+    """Whether a study can go on with a changed setting: its trials stay what they are, and none is left out."""
+    effect = effect_of(change.key)
+    return effect is not Effect.RESULTS and (effect is not Effect.EXTENT or change.grows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -13,17 +13,12 @@ from typing import Any
 
 from raytag.config.document import load_yaml
 from raytag.config.experiment import Experiment
-from raytag.config.resolved import dump_experiment
+from raytag.config.resolved import Effect, changes, dump_experiment, effect_of
 from raytag.errors import StudyError
 from raytag.files import write_atomically
 from raytag.transfer.plan import TransferPlan
 
 __all__ = ["WideFolder", "WideProgress", "read_json"]
-
-# What the wide model follows from; the other sections say where it is trained and recorded.
-_SECTIONS = ("data", "model", "mup", "training", "hyperparameters")
-_FREE = ("data.cache", "mup.skip_check")
-_MEASURED_ON = ("data.test", "data.num_test_jets")
 
 
 @dataclass(frozen=True)
@@ -151,14 +146,20 @@ class WideFolder:
 
     def _check_settings(self, given: Experiment) -> None:
         stored = Experiment.model_validate(load_yaml(self.experiment).data)
-        differing = dict(_differences(stored, given))
-        if differing.keys() & set(_MEASURED_ON):
+        # The search is over: the plan has made its best trial the experiment's hyperparameters.
+        differing = [change for change in changes(stored, given) if not change.key.startswith("search.")]
+        if any(effect_of(change.key) is Effect.TEST for change in differing):
             self.result.unlink(missing_ok=True)  # the model stays, its test jets changed
-        refused = [text for key, text in differing.items() if key not in (*_FREE, *_MEASURED_ON)]
+        refused = [change for change in differing if effect_of(change.key) is Effect.RESULTS]
         if refused:
             raise StudyError(
-                "\n".join([f"{self.path}: holds a wide run with other settings:", *refused])
-                + "\nGive the old settings, or move that run aside with --restart."
+                "\n".join(
+                    [
+                        f"{self.path}: holds a wide run with other settings:",
+                        *(f"  {change.key}: that run has {change.old}, now {change.new}" for change in refused),
+                        "Give the old settings, or move that run aside with --restart.",
+                    ]
+                )
             )
 
 
@@ -166,13 +167,3 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read what a run wrote."""
     content: dict[str, Any] = json.loads(path.read_text())
     return content
-
-
-def _differences(stored: Experiment, given: Experiment) -> Iterator[tuple[str, str]]:
-    """Yield the key of each setting that differs, and how."""
-    for section in _SECTIONS:
-        old = getattr(stored, section)
-        for key, new in getattr(given, section):
-            if getattr(old, key) != new:
-                name = f"{section}.{key}"
-                yield name, f"  {name}: that run has {getattr(old, key)}, now {new}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from raytag.config.load import load_experiment, load_space
-from raytag.config.resolved import dump_experiment, dump_space, results_digest
+from raytag.config.resolved import Change, changes, dump_experiment, dump_space, results_digest
 
 
 def test_a_dumped_experiment_reads_back_equal_from_another_folder(folder, monkeypatch):
@@ -79,6 +79,17 @@ def test_where_and_how_much_is_run_does_not_move_the_digest(digest, override):
 )
 def test_what_changes_a_trial_moves_the_digest(digest, override):
     assert digest(override) != digest()
+
+
+def test_changes_are_named_by_their_keys(folder):  # noqa: ARG001  (it makes the working directory)
+    old, new = (
+        load_experiment(Path("experiment.yaml"), overrides) for overrides in ([], ["search.widths=[32,64,128]"])
+    )
+
+    (change,) = changes(old, new)
+    assert change == Change("search.widths", [32, 64], [32, 64, 128])
+    assert change.grows
+    assert changes(new, new) == []
 
 
 @pytest.mark.parametrize(

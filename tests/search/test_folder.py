@@ -45,6 +45,32 @@ def test_a_study_may_grow_but_not_shrink(folder, make_experiment, space):
         folder.prepare(make_experiment(trials_per_width=6), space)
 
 
+def test_a_study_may_get_more_widths_but_lose_none(folder, make_experiment, space):
+    folder.prepare(make_experiment(widths=(32, 64)), space)
+    folder.prepare(make_experiment(widths=(16, 32, 64)), space)
+
+    with pytest.raises(StudyError, match=r"search\.widths: the study has \[16, 32, 64\], now \[32, 64\]"):
+        folder.prepare(make_experiment(widths=(32, 64)), space)
+
+
+def test_another_order_of_the_space_is_refused(folder, make_experiment, space):
+    folder.prepare(make_experiment(), space)
+    turned = space.model_copy(update={"root": dict(reversed(space.root.items()))})
+
+    with pytest.raises(StudyError, match="the order of the search space"):
+        folder.prepare(make_experiment(), turned)
+
+
+def test_a_study_made_before_a_setting_existed_goes_on_with_its_default(folder, make_experiment, space):
+    folder.prepare(make_experiment(), space)
+    lines = folder.experiment.read_text().splitlines(keepends=True)
+    folder.experiment.write_text("".join(line for line in lines if "replicas" not in line))
+
+    folder.prepare(make_experiment(), space)
+    with pytest.raises(StudyError, match=r"search\.replicas: the study has 1, now 2"):
+        folder.prepare(make_experiment(replicas=2), space)
+
+
 def test_settings_survive_the_disk(folder, make_experiment, space):
     folder.prepare(make_experiment(), space)
 

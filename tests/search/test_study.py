@@ -212,6 +212,16 @@ def test_a_reopened_study_knows_its_unfinished_trials(open_study):
     assert open_study().unfinished(32) == ["w32-0000", "w32-0002"]
 
 
+def test_a_width_that_is_added_leaves_the_others_as_they_are(open_study, make_experiment):
+    study = open_study()
+    finish(study, study.ask(32))
+    before = study.records()
+
+    grown = open_study(make_experiment(widths=(16, 32, 64)))
+    assert grown.records() == before
+    assert [grown.num_to_ask(width) for width in grown.widths] == [6, 5, 6]
+
+
 def test_a_half_written_line_of_a_killed_writer_is_dropped(open_study, tmp_path):
     name = open_study().ask(32)
     journal = tmp_path / "study" / "study.journal"
