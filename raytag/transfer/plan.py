@@ -9,6 +9,7 @@ from raytag.config.experiment import Experiment
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.config.space import SearchSpace, TransferClass
 from raytag.records import TrialRecord
+from raytag.search.members import members_of
 from raytag.training.trial import Trial
 
 __all__ = ["Carried", "TransferPlan", "plan_transfer"]
@@ -52,6 +53,11 @@ class TransferPlan:
         return Trial(
             f"w{self.width}-from-{self.source.name}", self.width, self.source.seed, self.experiment.hyperparameters
         )
+
+    @property
+    def narrow(self) -> str:
+        """The training that the wide model is measured beside: of several members the first, which has its seed."""
+        return members_of(self.source, self.experiment.search)[0].name
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""

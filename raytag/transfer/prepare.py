@@ -31,15 +31,15 @@ def prepare_transfer(
     study = Study.load(folder)
     _check_options(study.experiment, width, num_steps, num_workers)
     source = choose_source(study.records(), trial)
-    if not folder.checkpoint(source.name).exists():
-        raise StudyError(
-            f"{folder.checkpoint(source.name)}: no such file. The wide model is measured beside {source.name}, which "
-            "needs it; choose another trial with --trial."
-        )
     # The study keeps its own copy of the space, where the user's may be gone.
     search = study.experiment.search.model_copy(update={"space": folder.space.absolute()})
     experiment = study.experiment.model_copy(update={"search": search})
     plan = plan_transfer(experiment, study.space, source, width, num_steps)
+    if not (checkpoint := folder.checkpoint(plan.narrow)).exists():
+        raise StudyError(
+            f"{checkpoint}: no such file. The wide model is measured beside {plan.narrow}, which needs it; choose "
+            "another trial with --trial."
+        )
     check_data(plan.experiment)
     return plan
 

@@ -151,7 +151,7 @@ class _Transfer:
     def _measure(self, cluster: Cluster) -> Comparison:
         uses_gpu = cluster.gpus >= 1 and self._may_use_gpus
         task = _measure.options(num_gpus=int(uses_gpu))
-        paths = self.study.checkpoint(self.plan.source.name), self.folder.checkpoint
+        paths = self.study.checkpoint(self.plan.narrow), self.folder.checkpoint
         with self.console.status("Measuring both models on the same jets ..."):
             comparison: Comparison = fetch(task.remote(self.plan.experiment, *paths, "cuda" if uses_gpu else "cpu"))
         return comparison

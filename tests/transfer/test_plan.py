@@ -17,12 +17,11 @@ SPACE = SearchSpace.model_validate(
 SEARCHED = {"lr": 0.013, "weight_decay": 3e-4, "loss_weight_vertexing": 2.0, "dropout": 0.2}
 
 
-@pytest.fixture
-def plan():
+def make_plan(**search):
     experiment = Experiment(
         name="gn2",
         data=DataConfig(train="train.h5", val="val.h5", norm_dict="norm_dict.yaml"),
-        search=SearchConfig(space="space.yaml", widths=(32, 64)),
+        search=SearchConfig(space="space.yaml", widths=(32, 64), **search),
         hyperparameters={"dropout": 0.05, "beta2": 0.99},
     )
     source = TrialRecord(
@@ -36,6 +35,11 @@ def plan():
         history={},
     )
     return plan_transfer(experiment, SPACE, source, width=256)
+
+
+@pytest.fixture
+def plan():
+    return make_plan()
 
 
 @pytest.mark.parametrize("name", ["lr", "weight_decay", "loss_weight_vertexing"])
@@ -65,3 +69,8 @@ def test_the_wide_experiment_differs_only_in_name_width_and_hyperparameters(plan
 def test_the_wide_trial_says_where_it_comes_from(plan):
     assert plan.trial.name == "w256-from-w32-0003"
     assert plan.trial.width == 256
+
+
+def test_the_wide_model_is_measured_beside_the_first_member_of_its_trial(plan):
+    assert plan.narrow == "w32-0003"
+    assert make_plan(replicas=2, folds=3).narrow == "w32-0003-r0f0"
