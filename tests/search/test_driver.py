@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import ray
+from finished_study import write_experiment
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 from toy_workload import ToyWorkload, toy_experiment
 
+from raytag.cli.main import main
 from raytag.errors import CheckError, DataError, Problem, StudyError
 from raytag.records import TrialState
 from raytag.search import driver
 from raytag.search.folder import StudyFolder, exclusive
+from raytag.search.study import Study
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sqlalchemy.exc.SADeprecationWarning",  # mlflow's own queries
@@ -170,3 +173,19 @@ def test_a_second_search_of_the_same_study_is_refused(path, toy_space):
 
     with exclusive(folder.lock, "held by the test"), pytest.raises(StudyError, match="another search of this study"):
         run(experiment_in(path), toy_space)
+
+
+def test_replicas_and_folds_of_real_jets_become_one_result_per_trial(tmp_path, jets, monkeypatch, capsys):
+    write_experiment(tmp_path, jets, num_steps=4, evaluate_every=2)
+    monkeypatch.chdir(tmp_path)
+    settings = ["search.trials_per_width=2", "search.replicas=2", "search.folds=2", "resources.num_workers=1"]
+
+    assert main(["search", "tiny.yaml", *settings]) == 0, capsys.readouterr()
+
+    folder = StudyFolder(tmp_path / "runs" / "tiny")
+    for record in Study.load(folder).records():
+        members = record.members[4]
+        assert record.state is TrialState.COMPLETE
+        assert len({metrics["train/loss"] for metrics in members}) == 4
+        assert record.objective == pytest.approx(sum(metrics["val/objective"] for metrics in members) / 4)
+        assert all(folder.checkpoint(f"{record.name}-{name}").exists() for name in ("r0f0", "r0f1", "r1f0", "r1f1"))
