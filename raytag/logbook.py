@@ -29,10 +29,11 @@ with warnings.catch_warnings():
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
-__all__ = ["Logbook", "LogbookError", "Run", "Status", "default_tracking_uri", "view_command"]
+__all__ = ["DESCRIPTION", "Logbook", "LogbookError", "Run", "Status", "default_tracking_uri", "view_command"]
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
+DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as a run's description, in Markdown
 KEY = "raytag.key"
 LAST_STEP = "raytag.last_step"
 WRITTEN = "raytag.written"  # "raytag.written.<file>" → digest of the text that the artifact holds

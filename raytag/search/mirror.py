@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from raytag.config.experiment import SearchConfig
-from raytag.logbook import Logbook, LogbookError, Run, Status, default_tracking_uri
+from raytag.logbook import DESCRIPTION, Logbook, LogbookError, Run, Status, default_tracking_uri
 from raytag.records import OBJECTIVE, TrialRecord, TrialState
 from raytag.report.sheets import sheet_of_members, sheet_of_trials
 from raytag.search.folder import StudyFolder
@@ -21,6 +21,13 @@ __all__ = ["StudyMirror"]
 # Written for every member at every report: what trials are compared by, and what a physicist asks for next. For 100
 # trials of 12 members and 6 reports MLflow took 3.6 CPU-seconds without them, 7.2 with these four, 16.4 with fourteen.
 MEMBER_METRICS = (OBJECTIVE, "val/loss", "val/auc_b_vs_light", "val/light_rejection_70")
+
+# Shown as the description of the study's run.
+NOTE = """\
+Every trial is a nested run. To compare trials, select some and press Compare: the parallel coordinates open on
+`objective`; add metrics `hp.*`, the searched values as numbers (`hp.log2_lr` for the learning rate). Once the search
+has ended, `trials.csv` among the artifacts ranks all trials and marks those tied with the best of their width. A trial
+of several members has their metrics under `member/` and their final objectives in `members.csv`."""
 
 _STATUS: dict[TrialState, Status] = {
     TrialState.RUNNING: "RUNNING",
@@ -126,7 +133,7 @@ class StudyMirror:
         logbook = self._open()
         if self._parent is None:
             members = _member_tags(self._folder.load_settings()[0].search)
-            tags = {"raytag.kind": "study", "raytag.study": self._name, **members, **self._tags}
+            tags = {"raytag.kind": "study", "raytag.study": self._name, **members, DESCRIPTION: NOTE, **self._tags}
             self._parent = logbook.open_run(self._study, self._name, tags)
             self._parent.set_status("RUNNING")
             self._runs = logbook.nested_runs(self._parent)

@@ -230,6 +230,7 @@ def test_the_study_says_what_its_trials_are_made_of(open_mirror, runs):
 
     tags = runs()["study"].data.tags
     assert (tags["replicas"], tags["folds"], tags["reduction"]) == ("2", "3", "worst")
+    assert "press Compare" in tags["mlflow.note.content"]
 
 
 def test_the_end_of_a_study_brings_a_sheet_of_all_its_trials(open_mirror, runs, uri, tmp_path):
