@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from raytag import __version__
 from raytag.config.document import parse
 from raytag.config.experiment import MupConfig, TaggerConfig
+from raytag.errors import StudyError
 from raytag.tagging.tagger import GN2
 from raytag.trained.model_file import ModelFile, read_model_file
 
@@ -18,7 +20,7 @@ def load_model(path: Path | str) -> GN2:
     Raises
     ------
     StudyError
-        The file is missing, damaged or no model of raytag.
+        The file is missing, damaged, no model of raytag or that of another version.
     """
     return build_model(read_model_file(path))
 
@@ -37,5 +39,10 @@ def build_model(file: ModelFile) -> GN2:
     )
     model.to(file.dtype)
     model.set_hyperparameters(file.trial.hyperparameters)
-    model.load_state_dict(dict(file.state_dict))
+    try:
+        model.load_state_dict(dict(file.state_dict))
+    except RuntimeError as error:
+        made_by = file.provenance["extracted_by"]
+        message = f"{file.trial.name}: extracted by raytag {made_by}, whose model is not that of raytag {__version__}"
+        raise StudyError(f"{message} ({str(error).splitlines()[-1].strip()}). Extract it again.") from None
     return model.eval()

@@ -19,6 +19,7 @@ def restore(model: Model, state: RowState, dtype: torch.dtype, device: torch.dev
     model.to(device, dtype)
     model.set_hyperparameters(state.trial.hyperparameters)
     model.hold_out(state.trial.fold)
-    # strict: every parameter must be there; the buffers hold the settings by now
-    model.load_state_dict({**dict(model.named_buffers()), **state.parameters})
+    parameters = dict(model.named_parameters())
+    assert state.parameters.keys() == parameters.keys(), sorted(state.parameters.keys() ^ parameters.keys())
+    model.load_state_dict({**model.state_dict(), **state.parameters})  # the buffers hold the settings by now
     return model.eval()

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 import torch
-import yaml
 from finished_study import COMPLETE, RUNNING, make_study
 
+from raytag.config.document import dump_yaml, load_yaml
 from raytag.records import OBJECTIVE, OBJECTIVE_STDERR
 from raytag.search.folder import StudyFolder
 from raytag.search.study import Study
@@ -64,9 +64,9 @@ def two_members(finished, tmp_path_factory):
     """A copy of the study whose trials have two replicas; read only."""
     folder = StudyFolder(tmp_path_factory.mktemp("members") / "tiny")
     shutil.copytree(finished.path, folder.path)
-    settings = yaml.safe_load(folder.experiment.read_text())
+    settings = load_yaml(folder.experiment).data
     settings["search"]["replicas"] = 2
-    folder.experiment.write_text(yaml.safe_dump(settings))
+    folder.experiment.write_text(dump_yaml(settings))
     for seed, member in enumerate(("r0", "r1"), start=1):
         train(folder, f"{COMPLETE}-{member}", seed)
     return folder

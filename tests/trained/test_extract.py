@@ -5,10 +5,10 @@ import shutil
 import optuna
 import pytest
 import torch
-import yaml
 from finished_study import COMPLETE, FAILED, RUNNING
 
 from raytag import provenance
+from raytag.config.document import dump_yaml, load_yaml, parse
 from raytag.errors import StudyError
 from raytag.records import OBJECTIVE
 from raytag.search.folder import StudyFolder
@@ -29,9 +29,9 @@ def extracted(finished, tmp_path):
 
 def with_members(study, replicas, folds):
     """Let a study's settings say that each trial has several trainings."""
-    settings = yaml.safe_load(study.experiment.read_text())
+    settings = load_yaml(study.experiment).data
     settings["search"] |= {"replicas": replicas, "folds": folds}
-    study.experiment.write_text(yaml.safe_dump(settings))
+    study.experiment.write_text(dump_yaml(settings))
 
 
 def test_an_extracted_model_gives_the_bits_of_the_group_it_comes_from(extracted, group, workload):
@@ -54,7 +54,7 @@ def test_a_file_is_plain_data_that_torch_reads_alone(extracted):
     assert content["class_names"] == ["bjets", "cjets", "ujets", "taujets"]
     assert list(content["variables"]["jets"]) == ["pt_btagJes", "eta_btagJes"]
     assert content["variables"]["tracks"]["d0"].keys() == {"mean", "std"}
-    assert yaml.safe_load(content["experiment"])["name"] == "tiny"
+    assert parse(content["experiment"]).value["name"] == "tiny"
     assert content["provenance"] | {"study": "tiny", "trial": COMPLETE} == content["provenance"]
 
 
@@ -78,6 +78,15 @@ def test_a_file_reads_back_as_it_was_written(extracted, finished):
             assert before.to_dict() == after.to_dict()
         else:
             assert before == after, field.name
+
+
+def test_a_model_of_another_version_is_told(finished, tmp_path):
+    model = extract(finished, COMPLETE)
+    weights = {name: tensor for name, tensor in model.state_dict.items() if name != "encoder.register"}
+    write_model_file(tmp_path / "model.pt", dataclasses.replace(model, state_dict=weights))
+
+    with pytest.raises(StudyError, match=r"w16-0000: extracted by raytag .*encoder.register.* Extract it again"):
+        load_model(tmp_path / "model.pt")
 
 
 def test_neither_study_nor_data_are_needed_to_load(study, jets, tmp_path):
