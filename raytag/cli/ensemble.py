@@ -19,7 +19,8 @@ Average the class probabilities of a study's best completed trials (of all their
 folds), and compare the average with the best trial, jet by jet.
 
 The trials are chosen by their validation loss, so they are measured on the test jets. With --output the averaged
-probabilities are written as an h5 file that puma and other plotting tools read (docs/models.md).
+probabilities are written as an h5 file that puma and other plotting tools read (docs/models.md). The figures are
+recorded in MLflow, as a run in the study's.
 """
 
 
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     from rich.console import Console
 
+    from raytag.trained.record import record_ensemble
     from raytag.trained.scores import write_scores
     from raytag.trained.table import describe_ensemble, tabulate_ensemble
 
@@ -63,6 +65,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.output:
         write_scores(arguments.output, ensemble)
         console.print(f"Written: {arguments.output}", highlight=False, soft_wrap=True)
+    if failure := record_ensemble(ensemble):
+        console.print(f"Not recorded in MLflow: {failure}", highlight=False, soft_wrap=True)
 
 
 def _measure(plan: EnsemblePlan, console: Console) -> Ensemble:

@@ -89,7 +89,9 @@ class DataConfig(Frozen):
 
     train: ConfigPath = Field(description="h5 file of training jets.")
     val: ConfigPath = Field(description="h5 file of validation jets; the search's objective comes from it.")
-    test: ConfigPath | None = Field(None, description="h5 file of test jets, read by `raytag transfer` only.")
+    test: ConfigPath | None = Field(
+        None, description="h5 file of test jets, read by `raytag transfer` and `raytag ensemble` only."
+    )
     norm_dict: ConfigPath = Field(description="YAML {dataset: {variable: {mean, std}}} of the training file.")
     class_dict: ConfigPath | None = Field(
         None, description="YAML {dataset: {label: [class weights]}}; without it every class weighs 1."
