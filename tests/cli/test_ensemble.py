@@ -7,6 +7,8 @@ from finished_study import COMPLETE, make_study
 
 from raytag.cli.main import main
 
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, jets, monkeypatch):
