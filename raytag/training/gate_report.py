@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raytag.config.experiment import Parametrisation
+from raytag.config.experiment import Optimizer, Parametrisation
 from raytag.mup.coordinates import CoordinateSlopes
 
 __all__ = ["CoordinatesVerdict", "DuplicationVerdict", "GateReport"]
@@ -52,6 +52,7 @@ class GateReport:
     """The verdict of both gates."""
 
     parametrisation: Parametrisation
+    optimizer: Optimizer
     duplication: DuplicationVerdict
     coordinates: CoordinatesVerdict
     num_steps: int
@@ -68,6 +69,7 @@ class GateReport:
         return {
             "passed": self.passed,
             "parametrisation": self.parametrisation,
+            "optimizer": self.optimizer,
             "num_steps": self.num_steps,
             "wall_seconds": self.wall_seconds,
             "duplication": {
@@ -92,7 +94,7 @@ class GateReport:
         copies = " and ".join(map(str, duplication.deviations))
         widths = ", ".join(map(str, coordinates.widths))
         lines = [
-            f"muP gates ({self.parametrisation} parametrisation, {self.wall_seconds:.1f} s)",
+            f"muP gates ({self.parametrisation} parametrisation, {self.optimizer}, {self.wall_seconds:.1f} s)",
             f"  {_mark(duplication.passed)} duplication   largest loss difference {duplication.largest:8.1e}"
             f"   limit {duplication.limit:.0e}   {self.num_steps} steps, {copies} copies of each unit",
             f"  {_mark(coordinates.passed)} coordinates   steepest slope          {coordinates.slopes.steepest:8.2f}"

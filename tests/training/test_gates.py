@@ -3,25 +3,46 @@
 import json
 import math
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
 from toy_workload import NUM_HEADS, ToyModel, ToyWorkload, toy_experiment
 
+from raytag.config.experiment import Optimizer, Schedule
 from raytag.training import gates, trial_group
 from raytag.training.gates import run_gates
 
-SCHEDULES = ("one_cycle", "warmup_cosine", "constant")
+OPTIMIZERS, SCHEDULES = get_args(Optimizer), get_args(Schedule)
+# Factors without which the optimizer is wrong. Muon's own rates do not change with the width.
+NEEDED = {
+    "adamw": ("lr_factor", "wd_factor", "eps_factor", "norm_factor"),
+    "lion": ("lr_factor", "wd_factor", "norm_factor"),
+    "muon": ("eps_factor", "norm_factor"),
+    "sgd": ("lr_factor", "wd_factor", "norm_factor"),
+}
+# Factors that matter to each parameter. A sign feels the clipping of a single one only if it happens to flip.
+SENSITIVE = {
+    "adamw": ("lr_factor", "wd_factor", "eps_factor", "norm_factor"),
+    "lion": ("lr_factor", "wd_factor"),
+    "muon": ("lr_factor", "wd_factor", "norm_factor"),
+    "sgd": ("lr_factor", "wd_factor"),
+}
+PARAMETERS = ("embed.weight", "token", "qkv.weight", "feed.weight", "feed.bias", "classify.weight", "classify.bias")
 
 
-def check(parametrisation="mup", schedule="one_cycle", open_workload=ToyWorkload.open):
-    experiment = toy_experiment(mup={"parametrisation": parametrisation}, training={"schedule": schedule})
+def pairs(factors):
+    return [(optimizer, name) for optimizer, names in factors.items() for name in names]
+
+
+def check(parametrisation="mup", open_workload=ToyWorkload.open, **training):
+    experiment = toy_experiment(mup={"parametrisation": parametrisation}, training=training)
     return run_gates(open_workload, experiment)
 
 
-def duplication(open_workload=ToyWorkload.open):
+def duplication(open_workload=ToyWorkload.open, **training):
     """The verdict of the first gate alone."""
-    return gates._duplication(gates._Bench.open(open_workload, toy_experiment()))
+    return gates._duplication(gates._Bench.open(open_workload, toy_experiment(training=training)))
 
 
 def with_rules(monkeypatch, **factors):
@@ -58,37 +79,54 @@ def no_readout_multiplier(model, _):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_mup_passes_both_gates(schedule):
-    report = check(schedule=schedule)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_trains_a_duplicated_model_alike_under_every_schedule(optimizer, schedule):
+    assert duplication(optimizer=optimizer, schedule=schedule).largest <= 1e-13
+
+
+@pytest.mark.parametrize(
+    "training",
+    [*({"optimizer": name} for name in OPTIMIZERS), *({"schedule": name} for name in SCHEDULES[1:])],
+    ids=str,
+)
+def test_mup_passes_both_gates(training):
+    report = check(**training)
 
     assert report.passed
     assert report.duplication.largest <= 1e-13
     assert report.coordinates.slopes.steepest <= 0.15
 
 
-def test_the_standard_parametrisation_fails_both_gates_clearly():
-    report = check("standard")
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_standard_parametrisation_fails_both_gates_clearly(optimizer):
+    report = check("standard", optimizer=optimizer)
 
     assert report.duplication.largest > 1e-3
-    assert report.coordinates.slopes.steepest > 0.6
+    assert report.coordinates.slopes.steepest > 2 * report.coordinates.limit
 
 
-@pytest.mark.parametrize("name", ["lr_factor", "wd_factor", "eps_factor", "norm_factor"])
-def test_duplication_sees_a_factor_that_is_left_out(monkeypatch, name):
+@pytest.mark.parametrize(("optimizer", "name"), pairs(NEEDED))
+def test_duplication_sees_a_factor_that_is_left_out(monkeypatch, optimizer, name):
     """An lr factor of 1 is what Salt's OneCycleLR leaves of MuAdamW."""
     with_rules(monkeypatch, **{name: lambda _rule, _m: 1.0})
 
-    assert duplication().largest > 1000 * gates.MAX_DEVIATION
+    assert duplication(optimizer=optimizer).largest > 1000 * gates.MAX_DEVIATION
 
 
-@pytest.mark.parametrize("name", ["lr_factor", "wd_factor", "eps_factor", "norm_factor"])
-@pytest.mark.parametrize(
-    "parameter", ["embed.weight", "token", "qkv.weight", "feed.weight", "feed.bias", "classify.weight", "classify.bias"]
-)
-def test_duplication_sees_a_wrong_power_of_m_at_a_single_parameter(monkeypatch, name, parameter):
+@pytest.mark.parametrize("power", [-1, -0.5, 0.5])
+def test_duplication_sees_rates_of_muon_that_follow_the_width(monkeypatch, power):
+    """As AdamW's do, or as 0.2 √max(rows, columns) does with the sizes of the wide matrix."""
+    with_rules(monkeypatch, lr_factor=lambda rule, m: rule.lr_factor * (m**power if rule.algorithm == "muon" else 1.0))
+
+    assert duplication(optimizer="muon").largest > 1000 * gates.MAX_DEVIATION
+
+
+@pytest.mark.parametrize(("optimizer", "name"), pairs(SENSITIVE))
+@pytest.mark.parametrize("parameter", PARAMETERS)
+def test_duplication_sees_a_wrong_power_of_m_at_a_single_parameter(monkeypatch, optimizer, name, parameter):
     with_rules(monkeypatch, **{name: lambda rule, m: getattr(rule, name) * (m if rule.name == parameter else 1.0)})
 
-    assert duplication().largest > 1000 * gates.MAX_DEVIATION
+    assert duplication(optimizer=optimizer).largest > 1000 * gates.MAX_DEVIATION
 
 
 @pytest.mark.parametrize("change", [sqrt_attention, no_readout_multiplier])

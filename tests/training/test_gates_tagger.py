@@ -1,10 +1,19 @@
 """The gates on the real tagger and real jets."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
-from raytag.config.experiment import DataConfig, Experiment, MupConfig, SearchConfig, TaggerConfig, TrainingConfig
+from raytag.config.experiment import (
+    DataConfig,
+    Experiment,
+    MupConfig,
+    Optimizer,
+    SearchConfig,
+    TaggerConfig,
+    TrainingConfig,
+)
 from raytag.tagging.workload import TaggingWorkload
 from raytag.training import gates, trial_group
 
@@ -13,7 +22,7 @@ from raytag.training import gates, trial_group
 def experiment(jets, tmp_path_factory):
     """GN2 with one layer; sizes are otherwise those of the smoke search."""
 
-    def make(**sections):
+    def make(optimizer="adamw", **sections):
         return Experiment(
             name="gates",
             data=DataConfig(
@@ -24,7 +33,7 @@ def experiment(jets, tmp_path_factory):
                 cache=tmp_path_factory.getbasetemp() / "gate-cache",
             ),
             model=TaggerConfig(num_layers=1),
-            training=TrainingConfig(num_steps=30, batch_size=64, evaluate_every=10),
+            training=TrainingConfig(num_steps=30, batch_size=64, evaluate_every=10, optimizer=optimizer),
             search=SearchConfig(space="space.yaml"),
             **sections,
         )
@@ -36,8 +45,9 @@ def duplication(experiment):
     return gates._duplication(gates._Bench.open(TaggingWorkload.open, experiment))
 
 
-def test_the_mup_tagger_passes_both_gates(experiment):
-    report = gates.run_gates(TaggingWorkload.open, experiment())
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_the_mup_tagger_passes_both_gates(experiment, optimizer):
+    report = gates.run_gates(TaggingWorkload.open, experiment(optimizer))
 
     assert report.passed, "\n".join(report.lines())
     assert report.duplication.largest < 1e-13
@@ -50,8 +60,16 @@ def test_the_standard_tagger_fails_both_gates(experiment):
     assert report.coordinates.slopes.steepest > 2 * report.coordinates.limit
 
 
-@pytest.mark.parametrize("name", ["lr_factor", "wd_factor", "eps_factor", "norm_factor"])
-def test_the_taggers_duplication_sees_a_factor_that_is_left_out(experiment, monkeypatch, name):
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        *(("adamw", name) for name in ("lr_factor", "wd_factor", "eps_factor", "norm_factor")),
+        *(("lion", name) for name in ("lr_factor", "wd_factor", "norm_factor")),
+        *(("muon", name) for name in ("eps_factor", "norm_factor")),
+        *(("sgd", name) for name in ("lr_factor", "wd_factor", "norm_factor")),
+    ],
+)
+def test_the_taggers_duplication_sees_a_factor_that_is_left_out(experiment, monkeypatch, optimizer, name):
     correct = trial_group.rule_table
 
     def broken(*arguments):
@@ -60,7 +78,21 @@ def test_the_taggers_duplication_sees_a_factor_that_is_left_out(experiment, monk
 
     monkeypatch.setattr(trial_group, "rule_table", broken)
 
-    assert duplication(experiment()).largest > 1000 * gates.MAX_DEVIATION
+    assert duplication(experiment(optimizer)).largest > 1000 * gates.MAX_DEVIATION
+
+
+def test_the_taggers_duplication_sees_rates_of_muon_that_follow_the_sizes_of_the_wide_matrices(experiment, monkeypatch):
+    correct = trial_group.rule_table
+
+    def broken(*arguments):
+        table = correct(*arguments)
+        growth = (table.width / table.base_width) ** 0.5
+        rules = [replace(r, lr_factor=r.lr_factor * growth) if r.algorithm == "muon" else r for r in table]
+        return replace(table, rules=tuple(rules))
+
+    monkeypatch.setattr(trial_group, "rule_table", broken)
+
+    assert duplication(experiment("muon")).largest > 1000 * gates.MAX_DEVIATION
 
 
 @pytest.mark.parametrize("broken", ["attention", "readouts"])
