@@ -94,6 +94,8 @@ class ToyWorkload(Workload[ToyBatch]):
     """The same events for everyone; batches are keyed by the experiment's data seed and the step."""
 
     task_names = ("classification", "regression")
+    has_static_shapes = True
+    num_recent_batches = 4
 
     def __init__(
         self,

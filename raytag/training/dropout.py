@@ -51,16 +51,18 @@ class SeededDropout(nn.Module):
 
     def __init__(self, source: DropoutSource) -> None:
         super().__init__()
-        self.source = source
+        # In a tuple it is not registered under every layer, where functional_call would put it back wrongly.
+        self._sources = (source,)
         self.layer = source.num_layers
         source.num_layers += 1
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x of any shape, thinned."""
-        if not (self.training and self.source.is_active):
+        (source,) = self._sources
+        if not (self.training and source.is_active):
             return x
-        probability = self.source.probability
-        words = random_words(self.source.key, self.layer, x.numel()).view(x.shape)
+        probability = source.probability
+        words = random_words(source.key, self.layer, x.numel()).view(x.shape)
         is_kept = words >= (probability.double() * 2**32).long()
         return x * is_kept / (1 - probability)
 

@@ -79,6 +79,16 @@ class Workload(ABC, Generic[Batch]):
 
     #: Names of the K loss terms, in order. The first one is the search's objective on the validation split.
     task_names: tuple[str, ...]
+    #: How many minibatches of recent steps stay in memory.
+    num_recent_batches: int
+    #: Ways to arrange a training batch in memory, all with the same losses and gradients; the first is the default.
+    layouts: tuple[str, ...] = ("plain",)
+    #: Whether the layout in use gives training batches one of a few shapes, each of them worth compiling for.
+    has_static_shapes: bool = False
+
+    def use_layout(self, name: str) -> None:
+        """Arrange the training batches from now on as one of :attr:`layouts` says."""
+        assert name in self.layouts, f"{name} is none of {self.layouts}"
 
     @classmethod
     @abstractmethod

@@ -62,17 +62,29 @@ def test_a_keys_stream_never_changes():
     assert words(2**40 + 5, stream=3, count=4).tolist() == [2852356317, 1818298641, 2732195272, 2340645974]
 
 
+class Dropping(nn.Module):
+    """A source with two layers; calls the second."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.source = source
+        self.layers = nn.ModuleList([SeededDropout(source), SeededDropout(source)])
+
+    def forward(self, x):
+        return self.layers[1](x)
+
+
 def dropping(probability, key=11):
     source = DropoutSource().double()
     source.set_probability(probability)
     source.set_key(key)
-    return nn.ModuleList([SeededDropout(source), SeededDropout(source)])
+    return Dropping(source)
 
 
 def test_dropped_share_and_mean_are_those_of_dropout():
     x = torch.ones(1000, 100, dtype=torch.float64)
 
-    thinned = dropping(0.3)[0](x)
+    thinned = dropping(0.3).layers[0](x)
 
     assert float((thinned == 0).double().mean()) == pytest.approx(0.3, abs=5 * (0.21 / x.numel()) ** 0.5)
     assert thinned[thinned != 0].unique().tolist() == pytest.approx([1 / 0.7])
@@ -80,30 +92,30 @@ def test_dropped_share_and_mean_are_those_of_dropout():
 
 def test_layers_of_a_model_drop_different_numbers():
     x = torch.ones(1000, dtype=torch.float64)
-    first, second = dropping(0.5)
+    first, second = dropping(0.5).layers
 
     assert not torch.equal(first(x), second(x))
-    assert torch.equal(first(x), dropping(0.5)[0](x))
+    assert torch.equal(first(x), dropping(0.5).layers[0](x))
 
 
 def test_rows_of_vmap_drop_what_each_drops_alone():
     """A row without dropout beside others keeps every bit of its numbers."""
     x = torch.randn(3, 40, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     probabilities, keys = (0.0, 0.3, 0.3), (5, 6, 2**62 + 6)
-    layer = dropping(0.3)[1]
+    model = dropping(0.3)
     buffers = {
         "source.probability": torch.tensor(probabilities, dtype=torch.float64),
         "source.key": torch.tensor(keys),
     }
 
-    together = torch.vmap(lambda row, own: torch.func.functional_call(layer, own, (row,)))(x, buffers)
+    together = torch.vmap(lambda row, own: torch.func.functional_call(model, own, (row,)))(x, buffers)
 
     for row, probability, key in zip(range(3), probabilities, keys, strict=True):
-        assert torch.equal(together[row], dropping(probability, key)[1](x[row]))
+        assert torch.equal(together[row], dropping(probability, key)(x[row]))
     assert torch.equal(together[0], x[0])
 
 
 def test_nothing_is_dropped_in_evaluation():
     x = torch.ones(100, dtype=torch.float64)
 
-    assert dropping(0.5).eval()[0](x) is x
+    assert dropping(0.5).eval()(x) is x

@@ -37,8 +37,8 @@ class RowStack:
         if not self._is_in_place:
             torch.stack(self._rows, out=self._values)
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a scalar to those of the rows."""
+    def backward(self, loss: Tensor, num_rows: int) -> None:
+        """Add the gradients of a scalar to those of the first rows; the others are fillers."""
         gradients = torch.autograd.grad(loss, list(self.parameters.values()), materialize_grads=True)
         parts = [part for pair in zip(gradients, self._gaps, strict=True) for part in pair]
         # In one piece: a row's gradients are a few kernels on a GPU, not one for each of its parameters.
@@ -46,7 +46,7 @@ class RowStack:
         if self._is_in_place:
             _see_together(self._gradient_rows).add_(together)
         else:
-            for row, gradient in zip(self._gradient_rows, together, strict=True):
+            for row, gradient in zip(self._gradient_rows[:num_rows], together[:num_rows], strict=True):
                 row.add_(gradient)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from raytag.config.experiment import Autocast, CompileMode
-from raytag.training.executors.compiling import compiled
+from raytag.training.executors.compiling import Step, compile_stack, ladder_size
 from raytag.training.executors.protocol import RowLosses
 from raytag.training.executors.row_function import RowFunction
 from raytag.training.executors.row_stack import RowStack
@@ -27,17 +27,18 @@ MAX_STACKS = 16
 class Vmap:
     """Run all rows that share a batch in one call of ``torch.vmap``. One instance serves one group."""
 
-    def __init__(self, autocast: Autocast = "none", compile_mode: CompileMode = "off") -> None:
+    def __init__(self, compile_mode: CompileMode = "off", autocast: Autocast = "none") -> None:
         self._autocast, self._compile_mode = autocast, compile_mode
         self.name = "vmap" if compile_mode == "off" else "compiled vmap"
         self._function: RowFunction | None = None
+        self._step: Step
         self._stacks: dict[tuple[int, ...], RowStack] = {}
 
     def __call__(self, workload: Workload[Any], models: Sequence[TrialModel], batches: Sequence[Any]) -> RowLosses:
         """Return the losses of the rows, in their order; see :class:`raytag.training.executors.Executor`."""
         if self._function is None:
             self._function = RowFunction(workload, models[0], self._autocast)
-            self._run = compiled(torch.vmap(self._function, in_dims=(0, 0, None)), self._compile_mode)
+            self._step = compile_stack(self._function, workload, self._compile_mode)
         self._function.prepare(models)
         losses: list[RowLosses] = []
         order: list[int] = []
@@ -49,13 +50,18 @@ class Vmap:
         return RowLosses(totals[back], tasks[back]) if len(losses) > 1 else losses[0]
 
     def _run_together(self, models: Sequence[TrialModel], batch: Any) -> RowLosses:
-        stack = self._stack(models)
+        num_rows, num_fillers = len(models), 0
+        if self._compile_mode != "off":
+            num_fillers = ladder_size(num_rows) - num_rows
+        filled = [*models, *[models[0]] * num_fillers]
+        stack = self._stack(filled)
         stack.refresh()
-        buffers = [dict(model.named_buffers()) for model in models]
+        buffers = [dict(model.named_buffers()) for model in filled]
         stacked = {name: torch.stack([one[name] for one in buffers]) for name in buffers[0]}
-        totals, tasks = self._run(stack.parameters, stacked, batch)
-        stack.backward(totals.sum())
-        return RowLosses(totals.detach(), tasks.detach())
+        totals, tasks = (losses[:num_rows] for losses in self._step(stack.parameters, stacked, batch))
+        stack.backward(totals.sum(), num_rows)
+        # Copied: the next replay of a CUDA graph writes into the same memory.
+        return RowLosses(totals.detach().clone(), tasks.detach().clone())
 
     def _stack(self, models: Sequence[TrialModel]) -> RowStack:
         """Return the rows' tensors seen together; what is seen does not move as long as the storage lives."""
