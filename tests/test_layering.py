@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "raytag"
 # From the ground up: a module may import from its own entry and from those before it. A name covers what lies below
 # it, unless a longer one does. Entries of one floor do not know each other.
 FLOORS = (
-    ("raytag.errors", "raytag.files"),
+    ("raytag.errors", "raytag.files", "raytag.importing"),
     ("raytag.provenance", "raytag.data.schema"),
     ("raytag.config",),
     ("raytag.data", "raytag.records"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from raytag.cli.arguments import add_experiment
 from raytag.cli.programs import program
+from raytag.importing import uncollected
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     from rich.console import Console
 
-    from raytag.search.driver import search
+    with uncollected():
+        from raytag.search.driver import search
 
     console = Console()
     try:

@@ -6,7 +6,8 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import ray
 from rich.console import Console
@@ -17,17 +18,19 @@ from raytag.config.resolved import results_digest
 from raytag.config.space import SearchSpace
 from raytag.errors import CheckError, RaytagError, StudyError
 from raytag.files import write_atomically
-from raytag.logbook import Status
+from raytag.importing import uncollected
 from raytag.records import TrialRecord
-from raytag.report.loss_versus_lr import draw_loss_versus_lr
 from raytag.search.folder import StudyFolder, exclusive
-from raytag.search.mirror import StudyMirror
 from raytag.search.owner import Snapshot
 from raytag.search.progress import SearchProgress
 from raytag.search.remote import Job, OpenWorkload, RemoteOwner, check_mup, run_workers, start_owner
 from raytag.search.session import cluster_size, fetch, ray_session, share_resources
 from raytag.search.study import Study
-from raytag.search.watching import repeating
+from raytag.search.watching import begin, repeating
+
+if TYPE_CHECKING:
+    from raytag.logbook import Status
+    from raytag.search.mirror import StudyMirror
 
 __all__ = ["Outcome", "search"]
 
@@ -101,21 +104,35 @@ class _Driver:
     def __init__(self, experiment: Experiment, space: SearchSpace, folder: StudyFolder, console: Console) -> None:
         self.experiment, self.space, self.folder, self.console = experiment, space, folder, console
         self.digest = results_digest(experiment, space)
-        self.mirror = StudyMirror(folder, experiment.mlflow.tracking_uri, experiment.mlflow.experiment, self._say)
         self.gates: dict[str, Any] = self._stored_gates()
+        self._opening = begin(self._open_mirror)
+
+    @property
+    def mirror(self) -> StudyMirror:
+        """The mirror, as soon as it is open; RaytagError if its URI can never work."""
+        return self._opening.result()
+
+    def _open_mirror(self) -> StudyMirror:
+        """Import MLflow and open the logbook, which takes as long as Ray takes to start."""
+        with uncollected():
+            from raytag.search.mirror import StudyMirror
+        mlflow = self.experiment.mlflow
+        mirror = StudyMirror(self.folder, mlflow.tracking_uri, mlflow.experiment, self._say)
+        mirror.open()
+        return mirror
 
     def run(self, address: str | None, open_workload: OpenWorkload | None) -> None:
         """Train what is left to train, and record how that ended."""
-        self.mirror.open()  # an URI that can never work is told before anything runs
         num_left = self._num_left()
         self._announce(num_left)
         if num_left == 0:
             self._conclude("FINISHED")
             return
         try:
-            tags = self._note_provenance()
             with ray_session(self.experiment.resources, address):
-                self._run_on_ray(num_left, open_workload, tags)
+                self._opening.result()  # an URI that can never work is told before anything runs
+                begin(lambda: import_module("raytag.report.loss_versus_lr"))  # matplotlib, while the owner starts
+                self._run_on_ray(num_left, open_workload, self._note_provenance())
         except KeyboardInterrupt:
             self.mirror.close("KILLED")
             raise
@@ -190,6 +207,8 @@ class _Driver:
         files = [self.folder.experiment, self.folder.space, *self.folder.provenance, self.folder.gates]
         records = self._records()
         if any(record.history for record in records):
+            from raytag.report.loss_versus_lr import draw_loss_versus_lr
+
             draw_loss_versus_lr(records, self.folder.picture, f"{self.experiment.name}: objective versus learning rate")
             files.append(self.folder.picture)
         if not self.mirror.close(status, files, records, _gate_tags(self.gates)):

@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytag.config.experiment import Experiment
 from raytag.config.space import SearchSpace
+from raytag.importing import uncollected
 from raytag.records import Move
 from raytag.search.folder import StudyFolder
 from raytag.search.members import Assignment, Metrics
@@ -174,7 +175,8 @@ def start_owner(job: Job) -> RemoteOwner:
 
 def train_worker(config: dict[str, int], job: Job, owner: RemoteOwner) -> None:
     """Be a Ray Tune trial that is one worker; ``config["index"]`` tells it from the others."""
-    from raytag.search.worker import Worker
+    with uncollected():
+        from raytag.search.worker import Worker
 
     name = _worker_name(config)
     owner.register(name)

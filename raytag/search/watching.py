@@ -1,12 +1,33 @@
-"""Threads of the driver that follow the study while Ray Tune holds the main thread."""
+"""Threads of the driver: what goes on while Ray, or Ray Tune, holds the main one."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import TypeVar
 
-__all__ = ["repeating"]
+__all__ = ["begin", "repeating"]
+
+T = TypeVar("T")
+
+
+def begin(action: Callable[[], T]) -> Future[T]:
+    """Start an action in a thread; the future waits for what it returns, and raises what it raised.
+
+    A thread pool would do the same, but the process could not end before the action does.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(action())
+        except BaseException as error:  # whoever waits raises it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 @contextmanager

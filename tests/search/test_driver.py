@@ -13,7 +13,7 @@ from rich.console import Console
 from toy_workload import ToyWorkload, toy_experiment
 
 from raytag.cli.main import main
-from raytag.errors import CheckError, DataError, Problem, StudyError
+from raytag.errors import CheckError, DataError, Problem, RaytagError, StudyError
 from raytag.records import TrialState
 from raytag.search import driver
 from raytag.search.folder import StudyFolder, exclusive
@@ -115,6 +115,16 @@ def test_a_search_that_lost_its_workers_is_not_called_finished(path, toy_space, 
 
     assert outcome.num_unfinished == NUM_TRIALS
     assert study_run(outcome).info.status == "FAILED"
+
+
+def test_a_tracking_uri_that_can_never_work_is_told_before_anything_runs(path, toy_space, monkeypatch):
+    monkeypatch.setattr(driver, "start_owner", lambda _: pytest.fail("the study was opened"))
+    experiment = experiment_in(path, name="nowhere")
+    mlflow = experiment.mlflow.model_copy(update={"tracking_uri": "postgres//nowhere"})
+
+    with pytest.raises(RaytagError, match=r"^mlflow.tracking_uri postgres//nowhere: "):
+        run(experiment.model_copy(update={"mlflow": mlflow}), toy_space)
+    assert not StudyFolder(experiment.study_folder).provenance
 
 
 def test_the_same_command_on_a_finished_study_starts_nothing(finished, path, toy_space, monkeypatch):
