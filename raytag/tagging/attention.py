@@ -1,6 +1,6 @@
 """Self-attention among the tokens of each jet.
 
-Axes: N tokens, D width, H heads, R rows, W slots of a row (see :mod:`raytag.tagging.packing`).
+Axes: N tokens, D width, H heads, R rows, W slots of a row (see :mod:`raytag.tagging.rows`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import Tensor, nn, ones
 
 from raytag.config.experiment import Parametrisation
 from raytag.mup.layers import HiddenLinear, PackedQKVLinear
-from raytag.tagging.packing import Rows
+from raytag.tagging.rows import Rows
 
 __all__ = ["AttentionLogits", "SelfAttention"]
 
@@ -47,10 +47,14 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens: Tensor, rows: Rows) -> Tensor:
         """Map (N, D) tokens to (N, D)."""
-        packed = rows.spread(self.qkv(tokens))
+        blocks = zip(rows.spread(self.qkv(tokens)), rows.masks, strict=True)
+        attended: Tensor = self.out(rows.collect([self._mix(packed, mask) for packed, mask in blocks]))
+        return attended
+
+    def _mix(self, packed: Tensor, mask: Tensor) -> Tensor:
+        """Map queries, keys and values (R, W, 3D) of one block to (R, W, D)."""
         heads = packed.view(*packed.shape[:2], 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)  # (3, R, H, W, D/H)
         query, key, value = heads.unbind(0)
-        weights = (self.logits(query, key) + rows.mask).softmax(dim=-1)
-        mixed = (weights @ value).transpose(1, 2).flatten(2)
-        attended: Tensor = self.out(rows.collect(mixed))
-        return attended
+        weights = (self.logits(query, key) + mask).softmax(dim=-1)
+        mixed: Tensor = (weights @ value).transpose(1, 2).flatten(2)
+        return mixed

@@ -1,6 +1,6 @@
 """The transformer encoder of GN2, on flat tokens.
 
-Axes: J jets, T tracks, N = T + J tokens, D width.
+Axes: J jets, T tracks, N = J + T tokens, D width.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from raytag.config.experiment import Parametrisation, TaggerConfig
 from raytag.mup.layers import HiddenLinear
 from raytag.mup.roles import Declaration, Role, declare
 from raytag.tagging.attention import SelfAttention
-from raytag.tagging.packing import JetBatch, Rows
+from raytag.tagging.packing import JetBatch
+from raytag.tagging.rows import Rows
 from raytag.training.dropout import DropoutSource, SeededDropout
 
 __all__ = ["Encoder", "EncoderLayer"]
@@ -66,8 +67,11 @@ class Encoder(nn.Module):
         self.out_norm = nn.LayerNorm(width // 2, elementwise_affine=False)
 
     def forward(self, tracks: Tensor, batch: JetBatch) -> Tensor:
-        """Map (T, D) tracks to (N, D/2) tokens: the T tracks, then the register of each of the J jets."""
-        tokens = torch.cat([tracks, self.register.expand(batch.num_jets, -1)])
+        """Map (T, D) tracks to (N, D/2) tokens: the register of each jet, then the T tracks.
+
+        Tracks come last so that fillers, which follow them, leave every other token its place and dropout mask.
+        """
+        tokens = torch.cat([self.register.expand(batch.num_registers, -1), tracks])
         for layer in self.layers:
             tokens = layer(tokens, batch.rows)
         normed: Tensor = self.out_norm(self.out(tokens))

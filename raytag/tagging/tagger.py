@@ -108,7 +108,7 @@ class GN2(TrialModel):
     def _embed(self, batch: JetBatch) -> tuple[Tensor, Tensor]:
         """Return encoded tracks (T, D/2) and pooled jets (J, D/2)."""
         tokens = self.encoder(self.init_net(batch.inputs), batch)
-        return tokens[: len(batch.jet_index)], self.pooling(tokens, batch.token_jets, batch.num_jets)
+        return tokens[batch.num_registers :], self.pooling(tokens, batch.token_jets, batch.num_jets)
 
     def set_hyperparameters(self, hyperparameters: Hyperparameters) -> None:
         """Write multipliers, dropout, label smoothing and loss weights into the model's buffers."""
