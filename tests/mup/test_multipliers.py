@@ -2,13 +2,14 @@ import json
 import subprocess
 import sys
 from copy import deepcopy
+from typing import get_args
 
 import mup
 import pytest
 import torch
 from torch import nn
 
-from raytag.config.experiment import TaggerConfig
+from raytag.config.experiment import Optimizer, Parametrisation, TaggerConfig
 from raytag.errors import RoleError
 from raytag.mup.layers import HiddenLinear, InputLinear, PackedQKVLinear, ReadoutLinear
 from raytag.mup.multipliers import ParameterRule, RuleTable, initialise, rule_table
@@ -35,8 +36,8 @@ def tagger(width: int) -> GN2:
     return GN2(TaggerConfig(), num_inputs=21, num_classes=4, width=width, base_width=BASE, parametrisation="mup")
 
 
-def rules(parametrisation="mup", build=Net, width=WIDTH) -> dict[str, ParameterRule]:
-    return {rule.name: rule for rule in rule_table(build, width, BASE, parametrisation, "adamw")}
+def rules(parametrisation="mup", build=Net, width=WIDTH, optimizer="adamw") -> dict[str, ParameterRule]:
+    return {rule.name: rule for rule in rule_table(build, width, BASE, parametrisation, optimizer)}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,62 @@ def test_mup_rule(name, factors, std):
     assert rule.init_std == pytest.approx(std)
 
 
+ADAMW_SIZE = 0.2 * BASE**0.5  # of a hidden matrix whose longer side is the width
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name", "algorithm", "factors"),
+    [
+        ("lion", "embed.weight", "lion", (1, 1, 1, M)),
+        ("lion", "token", "lion", (1, 1, 1, M)),
+        ("lion", "qkv.weight", "lion", (1 / M, M, 1, 1)),
+        ("lion", "gate.weight", "lion", (1, 1, 1, M)),
+        ("lion", "gate.bias", "lion", (1, 1, 1, 1)),
+        ("sgd", "embed.weight", "sgd", (M, 1 / M, 1, M)),
+        ("sgd", "token", "sgd", (M, 1 / M, 1, M)),
+        ("sgd", "qkv.weight", "sgd", (1, 1, 1, 1)),
+        ("sgd", "qkv.bias", "sgd", (M, 1 / M, 1, M)),
+        ("sgd", "gate.weight", "sgd", (M, 1 / M, 1, M)),
+        ("sgd", "gate.bias", "sgd", (1, 1, 1, 1)),
+        ("muon", "embed.weight", "adamw", (1, 1, 1 / M, M)),
+        ("muon", "token", "adamw", (1, 1, 1 / M, M)),
+        ("muon", "qkv.weight", "muon", (ADAMW_SIZE, 1 / ADAMW_SIZE, 1, 1)),
+        ("muon", "narrow.weight", "muon", (ADAMW_SIZE, 1 / ADAMW_SIZE, 1, 1)),
+        ("muon", "gate.weight", "adamw", (1, 1, 1 / M, M)),
+        ("muon", "gate.bias", "adamw", (1, 1, 1, 1)),
+    ],
+)
+def test_rule_of_another_optimizer(optimizer, name, algorithm, factors):
+    rule = rules(optimizer=optimizer)[name]
+
+    assert rule.algorithm == algorithm
+    assert (rule.lr_factor, rule.wd_factor, rule.eps_factor, rule.norm_factor) == factors
+
+
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+@pytest.mark.parametrize("parametrisation", get_args(Parametrisation))
+def test_the_product_of_rate_and_decay_is_the_trials_own_everywhere(parametrisation, optimizer):
+    for rule in rules(parametrisation, tagger, optimizer=optimizer).values():
+        assert rule.lr_factor * rule.wd_factor == pytest.approx(1, rel=1e-15)
+
+
+def test_first_values_do_not_depend_on_the_optimizer():
+    first = [[(r.init_std, r.num_zero_rows) for r in rules(optimizer=o).values()] for o in get_args(Optimizer)]
+
+    assert all(values == first[0] for values in first)
+
+
+def test_the_standard_muon_follows_the_sizes_of_the_matrix_itself():
+    table = rules("standard", optimizer="muon")
+
+    assert table["qkv.weight"].lr_factor == pytest.approx(0.2 * WIDTH**0.5)
+    assert table["embed.weight"].lr_factor == 1
+
+
+def test_query_key_and_value_are_three_matrices():
+    assert {name: rule.num_blocks for name, rule in rules().items() if rule.num_blocks > 1} == {"qkv.weight": 3}
+
+
 def test_m_is_that_of_the_fan_in():
     assert {name: (rule.m, rule.fan_in) for name, rule in rules().items() if name.endswith("weight")} == {
         "embed.weight": (1, 7),
@@ -74,25 +131,27 @@ def test_query_rows_start_at_zero_under_mup_only():
     assert rules("standard")["qkv.weight"].num_zero_rows == 0
 
 
+@pytest.mark.parametrize(("optimizer", "oracle_class"), [("adamw", mup.MuAdamW), ("sgd", mup.MuSGD)])
 @pytest.mark.parametrize("width", [BASE // 2, BASE, WIDTH])
-def test_learning_rates_and_weight_decays_equal_those_of_mup(width):
+def test_learning_rates_and_weight_decays_equal_those_of_mup(width, optimizer, oracle_class):
     model = tagger(width)
     mup.set_base_shapes(model, tagger(BASE), delta=tagger(2 * BASE), rescale_params=False, do_assert=False)
     oracle = {
         id(parameter): (group["lr"], group["weight_decay"])
-        for group in mup.MuAdamW(model.parameters(), lr=1.0, weight_decay=1.0).param_groups
+        for group in oracle_class(model.parameters(), lr=1.0, weight_decay=1.0).param_groups
         for parameter in group["params"]
     }
 
-    ours = rules(build=tagger, width=width)
+    ours = rules(build=tagger, width=width, optimizer=optimizer)
 
     assert len(ours) == len(oracle)
     for name, parameter in model.named_parameters():
         assert (ours[name].lr_factor, ours[name].wd_factor) == oracle[id(parameter)], name
 
 
-def test_at_the_base_width_every_factor_is_one():
-    for rule in rules(width=BASE).values():
+@pytest.mark.parametrize("optimizer", ["adamw", "lion", "sgd"])
+def test_at_the_base_width_every_factor_is_one(optimizer):
+    for rule in rules(width=BASE, optimizer=optimizer).values():
         assert (rule.m, rule.lr_factor, rule.wd_factor, rule.eps_factor, rule.norm_factor) == (1, 1, 1, 1, 1), rule
 
 
