@@ -1,4 +1,4 @@
-"""The group's optimizer against `mup`'s own, and the norm it clips by."""
+"""A row's optimizer against `mup`'s own and against plain ones, and the norm it clips by."""
 
 import math
 from dataclasses import replace
@@ -15,24 +15,104 @@ from raytag.training import optimizer
 from raytag.training.schedule import Pace
 from raytag.training.trial import Trial
 
-WIDTH, BASE = 128, 32
+WIDTH, BASE, M = 128, 32, 4
+HIDDEN = ("qkv.weight", "attend.weight", "feed.weight")
+FINITE = ("classify.bias", "regress.bias")
 
 
-def mu_adamw_losses(table, hyperparameters, num_steps):
-    """Train the toy alone with mup.MuAdamW, as its paper's users would."""
+def mu_adamw(model, hyperparameters):
+    """mup's own, with the epsilon that it forgets: gradients of all but the readouts' biases fall with the width."""
+    eps = {name: hyperparameters.eps / (1 if name in FINITE else M) for name, _ in model.named_parameters()}
+    return mup.MuAdamW(
+        [{"params": [parameter], "eps": eps[name]} for name, parameter in model.named_parameters()],
+        lr=hyperparameters.lr,
+        weight_decay=hyperparameters.weight_decay,
+        betas=(hyperparameters.beta1, hyperparameters.beta2),
+    )
+
+
+def mu_sgd(model, hyperparameters):
+    """mup's own. Its decay passes through the momentum: equal to ours without decay, or without momentum."""
+    return mup.MuSGD(
+        model.parameters(),
+        lr=hyperparameters.lr,
+        momentum=hyperparameters.beta1,
+        weight_decay=hyperparameters.weight_decay,
+    )
+
+
+class PlainLion:
+    """Algorithm 2 of arXiv:2302.06675, parameter by parameter, with muP's rates for Adam."""
+
+    def __init__(self, model, hyperparameters):
+        self.model, self.hyperparameters = model, hyperparameters
+        self.momenta = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+
+    def zero_grad(self):
+        self.model.zero_grad()
+
+    @torch.no_grad()
+    def step(self):
+        h = self.hyperparameters
+        for name, parameter in self.model.named_parameters():
+            momentum, m = self.momenta[name], M if name in HIDDEN else 1
+            update = torch.sign(h.beta1 * momentum + (1 - h.beta1) * parameter.grad)
+            parameter.sub_(h.lr / m * (update + h.weight_decay * m * parameter))
+            self.momenta[name] = h.beta2 * momentum + (1 - h.beta2) * parameter.grad
+
+
+class PlainMuon:
+    """Muon by singular value decomposition on hidden matrices, torch's AdamW on all else."""
+
+    def __init__(self, model, hyperparameters):
+        h = hyperparameters
+        self.model, self.hyperparameters = model, h
+        self.hidden = {name: p for name, p in model.named_parameters() if name in HIDDEN}
+        self.momenta = {name: torch.zeros_like(p) for name, p in self.hidden.items()}
+        self.adamw = torch.optim.AdamW(
+            [
+                {"params": [p], "eps": h.eps / (1 if name in FINITE else M)}
+                for name, p in model.named_parameters()
+                if name not in HIDDEN
+            ],
+            lr=h.lr,
+            weight_decay=h.weight_decay,
+            betas=(h.beta1, h.beta2),
+        )
+
+    def zero_grad(self):
+        self.model.zero_grad()
+
+    @torch.no_grad()
+    def step(self):
+        h = self.hyperparameters
+        self.adamw.step()
+        for name, matrix in self.hidden.items():
+            momentum = self.momenta[name] = h.beta1 * self.momenta[name] + (1 - h.beta1) * matrix.grad
+            nesterov = h.beta1 * momentum + (1 - h.beta1) * matrix.grad
+            num_blocks = 3 if name.startswith("qkv") else 1
+            update = torch.cat([newton_schulz_by_svd(block) for block in nesterov.chunk(num_blocks)])
+            matrix.mul_(1 - h.lr * h.weight_decay).sub_(h.lr * 0.2 * BASE**0.5 * update)
+
+
+def newton_schulz_by_svd(matrix):
+    """What five steps of the iteration do to the singular values, which start divided by the matrix's norm."""
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    values = values / max(float(matrix.norm()), 1e-7)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return left @ torch.diag(values) @ right
+
+
+def oracle_losses(make_oracle, table, hyperparameters, num_steps=20):
+    """Train the toy alone, as users of the oracle would."""
     with torch.device("meta"):
         base, delta = (ToyModel(width, BASE, "mup") for width in (BASE, 2 * BASE))
     model = ToyModel(WIDTH, BASE, "mup").double()
     mup.set_base_shapes(model, base, delta=delta, rescale_params=False, do_assert=False)
     model.set_hyperparameters(hyperparameters)
     initialise(model, table, seed=3, init_scale=1.0)
-    eps = {rule.name: hyperparameters.eps * rule.eps_factor for rule in table}  # MuAdamW leaves eps alone
-    oracle = mup.MuAdamW(
-        [{"params": [parameter], "eps": eps[name]} for name, parameter in model.named_parameters()],
-        lr=hyperparameters.lr,
-        weight_decay=hyperparameters.weight_decay,
-        betas=(hyperparameters.beta1, hyperparameters.beta2),
-    )
+    oracle = make_oracle(model, hyperparameters)
     workload, losses = ToyWorkload(32, torch.float64), []
     for step in range(num_steps):
         oracle.zero_grad()
@@ -43,15 +123,54 @@ def mu_adamw_losses(table, hyperparameters, num_steps):
     return losses
 
 
-def test_a_row_trains_as_mu_adamw_does(make_group):
-    hyperparameters = Hyperparameters(lr=1e-2, weight_decay=0.1, beta1=0.8, beta2=0.95)
-    group = make_group(WIDTH, schedule="constant")
+@pytest.mark.parametrize(
+    ("name", "make_oracle", "settings"),
+    [
+        ("adamw", mu_adamw, {"lr": 1e-2, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.95}),
+        ("sgd", mu_sgd, {"lr": 3e-2, "weight_decay": 0.0, "beta1": 0.8}),
+        ("sgd", mu_sgd, {"lr": 3e-2, "weight_decay": 0.1, "beta1": 0.0}),
+        ("lion", PlainLion, {"lr": 3e-3, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.95}),
+        ("muon", PlainMuon, {"lr": 1e-2, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.95}),
+    ],
+)
+def test_a_row_trains_as_the_oracle_does(make_group, name, make_oracle, settings):
+    hyperparameters = Hyperparameters(**settings)
+    group = make_group(WIDTH, schedule="constant", optimizer=name)
     group.start(0, Trial("solo", WIDTH, 3, hyperparameters))
 
     losses = [group.step()[0].loss for _ in range(20)]
 
-    assert losses == pytest.approx(mu_adamw_losses(group.table, hyperparameters, 20), rel=1e-9)
+    assert losses == pytest.approx(oracle_losses(make_oracle, group.table, hyperparameters), rel=1e-9)
     assert min(losses) < losses[0]
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "muon", "sgd"])
+def test_a_step_without_gradients_only_decays_by_the_trials_rate_and_decay(make_group, name):
+    hyperparameters = Hyperparameters(lr=1e-2, weight_decay=0.5)
+    group = make_group(WIDTH, optimizer=name)
+    group.start(0, Trial("solo", WIDTH, 3, hyperparameters))
+    row = group._storage.rows[0]
+    before = row.parameters.clone()
+
+    optimizer.update(row, group.layout, Pace(0.5, 0.9), hyperparameters)
+
+    torch.testing.assert_close(row.parameters, before * (1 - 0.5 * 1e-2 * 0.5), rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "muon", "sgd"])
+def test_the_gaps_between_parameters_stay_zero(make_group, name):
+    group = make_group(optimizer=name)
+    group.start(0, Trial("t", 32, 1, Hyperparameters(weight_decay=0.1)))
+    row = group._storage.rows[0]
+    is_gap = torch.ones(group.layout.size, dtype=torch.bool)
+    for parameter in group.layout.shapes:
+        group.layout.view(is_gap, parameter).fill_(False)
+
+    for _ in range(3):
+        group.step()
+
+    assert is_gap.any()
+    assert all(not tensor[is_gap].any() for tensor in (row.parameters, *row.moments.values()))
 
 
 def first_norm(group, state, slot=0):
@@ -59,14 +178,15 @@ def first_norm(group, state, slot=0):
     return group.step()[slot].gradient_norm
 
 
-def test_the_clip_norm_does_not_change_when_units_are_duplicated(make_group):
-    narrow, wide = make_group(32), make_group(128)
+@pytest.mark.parametrize("name", ["adamw", "lion", "muon", "sgd"])
+def test_the_clip_norm_does_not_change_when_units_are_duplicated(make_group, name):
+    narrow, wide = make_group(32, optimizer=name), make_group(128, optimizer=name)
     narrow.start(0, Trial("t", 32, 1, Hyperparameters(alpha_output=2.0)))
     state = narrow.state(0)
     narrow.free(0)
     state = replace(state, parameters={name: value + 0.1 for name, value in state.parameters.items()})
     parameters, zeros = (
-        widen(values, narrow.table, wide.table) for values in (state.parameters, state.moments["exp_avg"])
+        widen(values, narrow.table, wide.table) for values in (state.parameters, next(iter(state.moments.values())))
     )
     widened = replace(state, parameters=parameters, moments=dict.fromkeys(state.moments, zeros))
 
