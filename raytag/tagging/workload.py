@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,14 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from raytag.config.experiment import Experiment, Parametrisation
-from raytag.data.batches import BatchStream, sequential
+from raytag.data.batches import BatchStream, PackedBatch, sequential
 from raytag.data.cache import JetTable, open_split
 from raytag.data.folds import assign_folds
 from raytag.data.scaling import class_weights
 from raytag.data.schema import JET_LABEL, JETS, ORIGIN_LABEL, TRACKS, Origin, Split
 from raytag.tagging.evaluation import ClassWeights, evaluate, jet_losses, jet_metrics, predict
 from raytag.tagging.losses import classification_terms, vertexing_terms
-from raytag.tagging.packing import JetBatch, pack
+from raytag.tagging.packing import JetBatch, RowLayout, pack
+from raytag.tagging.static import StaticShapes
 from raytag.tagging.tagger import GN2
 from raytag.training.workload import WHOLE, LossTerms, Shard, TrialModel, Workload
 
@@ -28,6 +30,8 @@ __all__ = ["TaggingWorkload"]
 
 # The slots of a group drift apart by a few steps at most while they share a batch; a batch is about a MB.
 NUM_RECENT_BATCHES = 16
+BatchLayout = RowLayout | Literal["static"]
+
 # Large enough that the work on jets dwarfs the work per batch.
 EVALUATION_BATCH_SIZE = 512
 
@@ -45,8 +49,12 @@ class TaggingWorkload(Workload[JetBatch]):
         This process's part of every training batch, when several train one model.
     """
 
+    num_recent_batches = NUM_RECENT_BATCHES
+
     def __init__(self, experiment: Experiment, device: torch.device, shard: Shard = WHOLE) -> None:
         self.task_names = experiment.model.tasks
+        self.layouts: tuple[BatchLayout, ...] = _layouts(experiment, device)
+        self._layout: BatchLayout = self.layouts[0]
         self._experiment = experiment
         self._device = device
         self._dtype: torch.dtype = getattr(torch, experiment.training.precision)
@@ -88,10 +96,16 @@ class TaggingWorkload(Workload[JetBatch]):
         if step in self._recent:
             self._recent.move_to_end(step)
         else:
-            self._recent[step] = pack(self._stream.batch(step), with_pairs=self._has_vertexing)
+            self._recent[step] = self._pack(self._stream.batch(step))
             if len(self._recent) > NUM_RECENT_BATCHES:
                 self._recent.popitem(last=False)
         return self._recent[step]
+
+    def use_layout(self, name: str) -> None:
+        """Lay out training batches as ``rows`` or in ``classes``, or as ``static``, rows filled up to a few shapes."""
+        super().use_layout(name)
+        self._layout = next(layout for layout in self.layouts if layout == name)
+        self._recent.clear()
 
     def loss_terms(self, model: TrialModel, batch: JetBatch) -> LossTerms:
         """Run the model on a batch and return its K loss terms, with label smoothing only in training mode.
@@ -156,6 +170,15 @@ class TaggingWorkload(Workload[JetBatch]):
     def _labels(self, split: Split) -> Tensor:
         return torch.from_numpy(self.table(split).labels.astype(np.int64))
 
+    def _pack(self, batch: PackedBatch) -> JetBatch:
+        if self._layout == "static":
+            return self._static_shapes.pack(batch, with_pairs=self._has_vertexing)
+        return pack(batch, with_pairs=self._has_vertexing, layout=self._layout)
+
+    @cached_property
+    def _static_shapes(self) -> StaticShapes:
+        return StaticShapes(np.diff(self.table("train").offsets), len(self._stream.jets(0)))
+
     @property
     def _has_vertexing(self) -> bool:
         return "vertexing" in self.task_names
@@ -180,6 +203,13 @@ class TaggingWorkload(Workload[JetBatch]):
         # Without the task class_dict.yaml need not name the origins.
         origins = class_weights(path if "track_origin" in self.task_names else None, TRACKS, ORIGIN_LABEL, len(Origin))
         return ClassWeights(*(torch.from_numpy(weights).to(self._device, self._dtype) for weights in (jets, origins)))
+
+
+def _layouts(experiment: Experiment, device: torch.device) -> tuple[BatchLayout, ...]:
+    """Return the layouts worth measuring: see docs/design.md for those that are not."""
+    if device.type == "cuda":
+        return ("rows", "classes", "static")
+    return ("rows",) if experiment.resources.compile == "off" else ("rows", "static")
 
 
 def _log(predictions: Tensor) -> Tensor:
