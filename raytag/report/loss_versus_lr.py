@@ -48,7 +48,7 @@ def draw_loss_versus_lr(records: Sequence[TrialRecord], path: Path, title: str) 
     panels[0, 0].set_ylim(top=top)
     _label_axes(panels, widths)
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold")
-    figure.legend(handles=_legend(records), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(handles=_legend(records), loc="outside lower center", ncols=2 * min(columns, 2), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -100,7 +100,13 @@ def _mark_best(panel: Axes, best: TrialRecord) -> None:
 
 def _top(records: Sequence[TrialRecord]) -> float:
     """Return the upper edge of the shown range: diverged trials must not squeeze the others into a line."""
-    complete = [record.objective for record in records if record.state is TrialState.COMPLETE]
+    complete = [
+        value
+        for record in records
+        if record.state is TrialState.COMPLETE
+        for replica in record.objectives
+        for value in replica
+    ]
     reached = [record.objective for record in records if math.isfinite(record.objective)]
     shown = np.array(complete or reached or [1.0])
     low, middle = shown.min(), np.median(shown)
