@@ -1,13 +1,16 @@
 import os
+from typing import get_args
 
 import pytest
 import torch
 from row_states import same_bits
 from toy_workload import ToyWorkload, toy_experiment
 
+from raytag.config.experiment import Optimizer
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.errors import StudyError
 from raytag.training import checkpoint
+from raytag.training.optimizer import moments_of
 from raytag.training.trial import Trial
 from raytag.training.trial_group import TrialGroup
 
@@ -52,6 +55,24 @@ def test_training_goes_on_bit_for_bit_from_a_checkpoint(saved, group):
     group.start(0, loaded.state.trial, loaded.state)
 
     assert [group.step()[0].loss for _ in range(5)] == uninterrupted
+
+
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
+def test_every_optimizer_goes_on_bit_for_bit_by_the_rules_in_the_checkpoint(make_group, tmp_path, optimizer):
+    first, second = (make_group(64, slots=2, precision="float32", optimizer=optimizer) for _ in range(2))
+    first.start(0, Trial("t", 64, 5, Hyperparameters(lr=0.01, weight_decay=0.1)))
+    for _ in range(7):
+        first.step()
+    checkpoint.save(tmp_path / "checkpoint.pt", first.state(0), first.table, HISTORY)
+
+    loaded = checkpoint.load(tmp_path / "checkpoint.pt")
+    second.start(1, loaded.state.trial, loaded.state)
+
+    assert loaded.table == first.table
+    assert loaded.table.optimizer == optimizer
+    assert tuple(loaded.state.moments) == moments_of(optimizer)
+    assert [second.step()[1].loss for _ in range(5)] == [first.step()[0].loss for _ in range(5)]
+    assert same_bits(first.state(0), second.state(1))
 
 
 def test_a_crash_while_saving_leaves_the_old_checkpoint(saved, group, monkeypatch):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import mup
 import pytest
 import torch
+from row_states import same_bits
 from toy_workload import ToyModel, ToyWorkload
 
 from raytag.config.hyperparameters import Hyperparameters
@@ -155,6 +156,28 @@ def test_a_step_without_gradients_only_decays_by_the_trials_rate_and_decay(make_
     optimizer.update(row, group.layout, Pace(0.5, 0.9), hyperparameters)
 
     torch.testing.assert_close(row.parameters, before * (1 - 0.5 * 1e-2 * 0.5), rtol=1e-12, atol=0.0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["adamw", "lion", "muon", "sgd"])
+def test_a_row_does_not_see_its_neighbours(make_group, name, precision):
+    trials = [
+        Trial("a", 32, 1, Hyperparameters(lr=1e-2, weight_decay=0.1, clip_norm=0.3)),
+        Trial("b", 32, 2, Hyperparameters(lr=3e-3, beta1=0.5, beta2=0.9, dropout=0.1)),
+        Trial("c", 32, 3, Hyperparameters(lr=1e-3, warmup_fraction=0.5, eps=1e-4)),
+    ]
+    together = make_group(slots=3, precision=precision, optimizer=name)
+    for slot, trial in enumerate(trials):
+        together.start(slot, trial)
+    for _ in range(15):
+        together.step()
+
+    for slot, trial in enumerate(trials):
+        alone = make_group(precision=precision, optimizer=name)
+        alone.start(0, trial)
+        for _ in range(15):
+            alone.step()
+        assert same_bits(together.state(slot), alone.state(0)), trial.name
 
 
 @pytest.mark.parametrize("name", ["adamw", "lion", "muon", "sgd"])

@@ -56,6 +56,21 @@ def test_a_run_goes_on_bit_for_bit_from_its_last_checkpoint(interrupted, tmp_pat
     assert same_bits(resumed.state, expected.state)
 
 
+@pytest.mark.parametrize("optimizer", ["lion", "muon", "sgd"])
+def test_a_wide_model_trains_with_the_optimizer_of_its_study(tmp_path, plan, optimizer):
+    training = plan.experiment.training.model_copy(update={"optimizer": optimizer})
+    plan = replace(plan, experiment=plan.experiment.model_copy(update={"training": training}))
+    job = job_in(tmp_path / "run", plan)
+
+    WideRun(job, CPU, WHOLE).run()
+
+    saved = checkpoint.load(job.folder.checkpoint)
+    assert saved.table.optimizer == optimizer
+    assert saved.state.step == 30
+    objectives = [metrics["val/objective"] for metrics in saved.history.values()]
+    assert objectives[-1] < objectives[0]
+
+
 def test_progress_follows_the_validations(tmp_path, plan):
     job = job_in(tmp_path / "run", plan)
 
