@@ -53,6 +53,7 @@ def save(
             "seed": trial.seed,
             "hyperparameters": trial.hyperparameters.model_dump(),
             "fold": trial.fold,
+            "num_steps": trial.num_steps,
         },
         "step": state.step,
         "parameters": dict(state.parameters),

@@ -19,7 +19,8 @@ class Trial:
     """One training to be run: its result follows from these values and the experiment, and from nothing else.
 
     ``name`` is unique in the study ("w32-0007"); ``seed`` keys the initial weights and the dropout masks; jets of
-    ``fold`` are held out of the training, None trains on all.
+    ``fold`` are held out of the training, None trains on all; ``num_steps`` is the length of its training and of its
+    schedule, None the experiment's.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Trial:
     seed: int
     hyperparameters: Hyperparameters
     fold: int | None = None
+    num_steps: int | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from raytag.training.storage import Storage
 from raytag.training.trial import RowState, Trial
 from raytag.training.workload import TrialModel, Workload
 
-__all__ = ["StepResult", "TrialGroup"]
+__all__ = ["StepResult", "TrialGroup", "compaction_target"]
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,10 @@ class StepResult:
 
 @dataclass
 class _Occupant:
-    """A trial in a slot."""
+    """A trial in a slot; ``training`` is the experiment's section with the trial's own number of steps."""
 
     trial: Trial
+    training: TrainingConfig
     step: int
     failure: str | None = None
 
@@ -129,7 +130,7 @@ class TrialGroup:
     def is_running(self, slot: int) -> bool:
         """Whether the next :meth:`step` trains this slot: it is occupied, has steps left and has not failed."""
         occupant = self._occupants.get(slot)
-        return occupant is not None and occupant.failure is None and occupant.step < self.training.num_steps
+        return occupant is not None and occupant.failure is None and occupant.step < occupant.training.num_steps
 
     def is_whole(self, slot: int) -> bool:
         """Whether a slot holds the state after its own step: not if an update broke off, for lack of memory."""
@@ -145,7 +146,7 @@ class TrialGroup:
             initialise(self._models[slot], self.table, trial.seed, trial.hyperparameters.init_scale)
         else:
             self._storage.load(slot, state)
-        self._occupants[slot] = _Occupant(trial, 0 if state is None else state.step)
+        self._occupants[slot] = _Occupant(trial, self._training_of(trial), 0 if state is None else state.step)
 
     def step(self, slots: Collection[int] | None = None) -> dict[int, StepResult]:
         """Let running trials, those of ``slots`` or all, take their next step; return what happened, by slot."""
@@ -185,7 +186,7 @@ class TrialGroup:
         self._storage.rows[target].copy_from(self._storage.rows[source])
         trial = replace(self._occupants[target].trial, hyperparameters=hyperparameters)
         self._set_up(target, trial)
-        self._occupants[target] = replace(self._occupants[source], trial=trial)
+        self._occupants[target] = replace(self._occupants[source], trial=trial, training=self._training_of(trial))
 
     def compact(self, num_slots: int) -> dict[int, int]:
         """Shrink to ``num_slots`` slots, which must hold all trials; return each one's new slot by its old one."""
@@ -204,6 +205,11 @@ class TrialGroup:
     def _allocate(self, num_slots: int) -> Storage:
         moments = moments_of(self.training.optimizer)
         return Storage(num_slots, self.layout, moments, dtype=self._dtype, device=self._device)
+
+    def _training_of(self, trial: Trial) -> TrainingConfig:
+        if trial.num_steps is None:
+            return self.training
+        return self.training.model_copy(update={"num_steps": trial.num_steps})
 
     def _set_up(self, slot: int, trial: Trial) -> None:
         """Write a trial's settings into a slot's model."""
@@ -232,7 +238,7 @@ class TrialGroup:
         hyperparameters = occupant.trial.hyperparameters
         if math.isfinite(loss) and math.isfinite(norm):
             clip_gradients(row, norm, hyperparameters.clip_norm)
-            pace = pace_of_step(self.training, occupant.step, hyperparameters)
+            pace = pace_of_step(occupant.training, occupant.step, hyperparameters)
             update(row, self.layout, pace, hyperparameters)
             occupant.step += 1
         else:
@@ -242,9 +248,19 @@ class TrialGroup:
             loss=loss,
             losses=losses,
             gradient_norm=norm,
-            is_finished=occupant.step == self.training.num_steps,
+            is_finished=occupant.step == occupant.training.num_steps,
             failure=occupant.failure,
         )
+
+
+def compaction_target(num_trials: int, num_slots: int) -> int:
+    """Return to how many slots a group should shrink: it is halved as often as its trials fit (32 → 16 → … → 1).
+
+    Few sizes, so that few are compiled; and a copy of the rows is repaid by the steps without empty ones.
+    """
+    while num_slots // 2 >= max(num_trials, 1):
+        num_slots //= 2
+    return num_slots
 
 
 def _failure(occupant: _Occupant, loss: float, norm: float, losses: Mapping[str, float]) -> str:

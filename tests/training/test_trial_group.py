@@ -1,16 +1,15 @@
-"""Independence is the law: what becomes of a trial depends on the trial alone."""
+"""What a group does with its slots; that trials do not disturb each other is tests/training/test_independence.py."""
 
 import math
 from dataclasses import replace
 
 import pytest
-import torch
 from row_states import same_bits
 
 from raytag.config.hyperparameters import Hyperparameters
-from raytag.training import trial_group
 from raytag.training.executors import Loop
 from raytag.training.trial import Trial
+from raytag.training.trial_group import compaction_target
 
 NUM_STEPS = 50
 
@@ -70,72 +69,6 @@ def test_a_trial_in_a_group_equals_its_solo_run_bit_for_bit_in_any_slot(make_gro
         assert same_bits(group.state(slot), solo_state), TRIALS[index].name
 
 
-def test_the_four_trials_are_really_different(solo):
-    final = [solo(trial)[0][-1] for trial in TRIALS]
-
-    assert len({round(loss, 3) for loss in final}) == 4
-
-
-def test_a_shared_clip_would_be_noticed(make_group, solo, monkeypatch):
-    """What ``clip_grad_norm_`` over a stack of models does: the neighbours' gradients scale one's own."""
-    group = make_group(slots=4)
-    for slot, trial in enumerate(TRIALS):
-        group.start(slot, trial)
-
-    def clip_together(row, _, clip_norm):
-        together = math.sqrt(sum(float(trial_group.gradient_norm(r, group.layout)) ** 2 for r in group._storage.rows))
-        if clip_norm is not None and together > clip_norm:
-            row.gradients.mul_(clip_norm / together)
-
-    monkeypatch.setattr(trial_group, "clip_gradients", clip_together)
-
-    assert run(group, range(4))[1] != solo(TRIALS[1])[0]
-
-
-def test_a_trial_that_diverges_stops_alone(make_group, solo):
-    group = make_group(slots=4)
-    hopeless = Trial("hopeless", 32, 7, Hyperparameters(lr=1e300))
-    for slot, trial in enumerate([*TRIALS[:3], hopeless]):
-        group.start(slot, trial)
-    losses, failures = {slot: [] for slot in range(4)}, []
-    for _ in range(NUM_STEPS):
-        for slot, result in group.step().items():
-            losses[slot].append(result.loss)
-            failures += [result.failure] if result.failure else []
-
-    (failure,) = failures
-    assert "not finite at step" in failure
-    assert "Lower lr (now 1e+300)" in failure
-    assert not group.is_running(3)
-    assert all(torch.isfinite(value).all() for value in group.state(3).parameters.values())
-    for slot in range(3):
-        assert losses[slot] == solo(TRIALS[slot])[0]
-
-
-@pytest.mark.parametrize("poison", [math.nan, math.inf])
-def test_a_gradient_that_is_no_number_stops_its_row_and_leaves_the_others_bit_equal(make_group, solo, poison):
-    """The loss can be finite and a gradient not (√0, overflow): one poisoned element is enough."""
-    calls = []
-
-    def poisoned(workload, models, batches):
-        losses = Loop()(workload, models, batches)
-        calls.append(len(models))
-        if len(calls) == 10:
-            models[1].feed.weight.grad[3, 3] = poison
-        return losses
-
-    group = make_group(slots=3, executor=poisoned)
-    for slot in range(3):
-        group.start(slot, TRIALS[slot])
-    results = [group.step() for _ in range(NUM_STEPS)]
-
-    assert calls == [3] * 10 + [2] * 40
-    assert results[9][1].failure.startswith("gradient norm not finite at step 9 (loss ")
-    assert group.own_step(1) == 9
-    for slot in (0, 2):
-        assert same_bits(group.state(slot), solo(TRIALS[slot])[1])
-
-
 def test_the_state_of_a_failed_row_is_that_of_its_last_good_step(make_group):
     def breaks_at_ten(workload, models, batches):
         losses = Loop()(workload, models, batches)
@@ -151,22 +84,6 @@ def test_the_state_of_a_failed_row_is_that_of_its_last_good_step(make_group):
     run(healthy, [0], 10)
 
     assert same_bits(group.state(0), healthy.state(0))
-
-
-def test_refilling_a_freed_slot_changes_nothing_for_anyone(make_group, solo):
-    """The newcomer starts at its own step 0, with its own batches, schedule and dropout masks."""
-    group = make_group(slots=3)
-    for slot in range(3):
-        group.start(slot, TRIALS[slot])
-    first = run(group, range(3), 20)
-    group.free(1)
-    assert group.free_slots == [1]
-    group.start(1, TRIALS[3])
-    second = run(group, range(3), 50)
-
-    for slot in (0, 2):
-        assert first[slot] + second[slot] == solo(TRIALS[slot])[0]
-    assert second[1] == solo(TRIALS[3])[0]
 
 
 def test_a_trial_resumes_from_its_state_bit_for_bit(make_group, solo, precision):
@@ -195,6 +112,30 @@ def test_a_trial_takes_its_steps_and_no_more(make_group):
     assert [result.is_finished for result in results] == [False] * 4 + [True]
     assert group.step() == {}
     assert group.trials == {0: TRIALS[0]}
+
+
+def test_a_trial_may_have_a_length_of_its_own(make_group):
+    """Its schedule ends with it: it is what a group of trials of that length trains."""
+    short = replace(TRIALS[1], num_steps=5)
+    group, expected = make_group(slots=2, num_steps=8), make_group(num_steps=5)
+    group.start(0, short)
+    group.start(1, TRIALS[0])
+    expected.start(0, TRIALS[1])
+
+    losses = run(group, [0, 1], 8)
+
+    assert losses[0] == run(expected, [0], 5)[0]
+    assert len(losses[1]) == 8
+    assert not group.is_running(0)
+    assert same_bits(group.state(0), expected.state(0))
+
+
+@pytest.mark.parametrize(
+    ("num_trials", "num_slots", "expected"),
+    [(32, 32, 32), (17, 32, 32), (16, 32, 16), (3, 32, 4), (1, 32, 1), (0, 8, 1), (4, 12, 6), (3, 12, 3), (1, 1, 1)],
+)
+def test_a_group_is_halved_as_often_as_its_trials_fit(num_trials, num_slots, expected):
+    assert compaction_target(num_trials, num_slots) == expected
 
 
 def test_evaluation_neither_trains_nor_drops(make_group):

@@ -32,6 +32,7 @@ class Vmap:
         self.name = "vmap" if compile_mode == "off" else "compiled vmap"
         self._function: RowFunction | None = None
         self._step: Step
+        self._memory = 0
         self._stacks: dict[tuple[int, ...], RowStack] = {}
 
     def __call__(self, workload: Workload[Any], models: Sequence[TrialModel], batches: Sequence[Any]) -> RowLosses:
@@ -65,10 +66,12 @@ class Vmap:
 
     def _stack(self, models: Sequence[TrialModel]) -> RowStack:
         """Return the rows' tensors seen together; what is seen does not move as long as the storage lives."""
+        first = next(models[0].parameters())
+        if self._memory != first.untyped_storage().data_ptr() or len(self._stacks) == MAX_STACKS:
+            self._stacks.clear()  # a group that was compacted lets go of its former storage
+            self._memory = first.untyped_storage().data_ptr()
         key = tuple(next(model.parameters()).data_ptr() for model in models)
         if key not in self._stacks:
-            if len(self._stacks) == MAX_STACKS:
-                self._stacks.clear()
             self._stacks[key] = RowStack(models)
         return self._stacks[key]
 
