@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
 def show(outcome: Outcome, console: Console) -> None:
     """Print the best trials, what they cost, where to look at them and what to do next."""
     from raytag.records import TrialState
+    from raytag.report.executors import describe_choice
     from raytag.report.trials import tabulate_best, tabulate_ranking
 
     def say(lines: Iterable[str]) -> None:
@@ -84,6 +85,7 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print(tabulate_best(outcome.records))
         console.print()
     say(_trials(outcome))
+    say(f"Executor:  {describe_choice(choice)}" for choice in outcome.choices)
     say(outcome.gates.get("lines", []))
     say(_next_steps(outcome))
 

@@ -20,6 +20,8 @@ from raytag.errors import CheckError, RaytagError, StudyError
 from raytag.files import write_atomically
 from raytag.importing import uncollected
 from raytag.records import TrialRecord
+from raytag.report.executors import Choice
+from raytag.report.trials import times_members
 from raytag.search.folder import StudyFolder, exclusive
 from raytag.search.owner import Snapshot
 from raytag.search.progress import SearchProgress
@@ -39,7 +41,11 @@ POLL_SECONDS, MIRROR_SECONDS = 0.5, 2.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a search ended with. ``gates`` is the gates' report; its ``passed`` is None if they were skipped."""
+    """What a search ended with.
+
+    ``gates`` is the gates' report; its ``passed`` is None if they were skipped. ``choices`` says how the groups were
+    run (:mod:`raytag.report.executors`).
+    """
 
     experiment: Experiment
     folder: StudyFolder
@@ -47,6 +53,7 @@ class Outcome:
     gates: dict[str, Any]
     tracking_uri: str
     wall_seconds: float
+    choices: tuple[Choice, ...] = ()
 
     @property
     def num_unfinished(self) -> int:
@@ -93,9 +100,10 @@ def search(
         folder.prepare(experiment, space)
         driver = _Driver(experiment, space, folder, console)
         driver.run(address, open_workload)
-        records = tuple(Study.load(folder).records())
+        study = Study.load(folder)
+        records, choices = tuple(study.records()), tuple(study.choices())
         wall_seconds = time.monotonic() - started
-        return Outcome(experiment, folder, records, driver.gates, driver.mirror.tracking_uri, wall_seconds)
+        return Outcome(experiment, folder, records, driver.gates, driver.mirror.tracking_uri, wall_seconds, choices)
 
 
 class _Driver:
@@ -205,23 +213,26 @@ class _Driver:
     def _conclude(self, status: Status) -> None:
         """Draw the picture and bring MLflow up to date."""
         files = [self.folder.experiment, self.folder.space, *self.folder.provenance, self.folder.gates]
-        records = self._records()
+        study = self._load()
+        records = study.records() if study else []
         if any(record.history for record in records):
             from raytag.report.loss_versus_lr import draw_loss_versus_lr
 
             draw_loss_versus_lr(records, self.folder.picture, f"{self.experiment.name}: objective versus learning rate")
             files.append(self.folder.picture)
-        if not self.mirror.close(status, files, records, _gate_tags(self.gates)):
+        choices = study.choices() if study else []
+        if not self.mirror.close(status, files, records, _gate_tags(self.gates), choices):
             self._say("MLflow lacks the last results; the same command writes them when it answers again.")
 
-    def _records(self) -> list[TrialRecord]:
+    def _load(self) -> Study | None:
         try:
-            return Study.load(self.folder).records()
+            return Study.load(self.folder)
         except StudyError:  # it has not begun
-            return []
+            return None
 
     def _num_left(self) -> int:
-        return _num_trials(self.experiment) - sum(record.is_finished for record in self._records())
+        records = study.records() if (study := self._load()) else []
+        return _num_trials(self.experiment) - sum(record.is_finished for record in records)
 
     def _stored_gates(self) -> dict[str, Any]:
         stored: dict[str, Any] = json.loads(self.folder.gates.read_text()) if self.folder.gates.exists() else {}
@@ -230,7 +241,8 @@ class _Driver:
     def _announce(self, num_left: int) -> None:
         search, total = self.experiment.search, _num_trials(self.experiment)
         widths = ", ".join(map(str, search.widths))
-        self._say(f"Study {self.experiment.name}: {search.trials_per_width} trials of each width {widths}")
+        trials = f"{search.trials_per_width} trials{times_members(search.num_members)}"
+        self._say(f"Study {self.experiment.name}: {trials} of each width {widths}")
         self._say(f"  in {self.folder.path}")
         if num_left < total:
             self._say(f"  {total - num_left} trials are finished, {num_left} to go")

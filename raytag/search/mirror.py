@@ -13,6 +13,7 @@ from pathlib import Path
 from raytag.config.experiment import SearchConfig
 from raytag.logbook import DESCRIPTION, Logbook, LogbookError, Run, Status, default_tracking_uri
 from raytag.records import OBJECTIVE, TrialRecord, TrialState
+from raytag.report.executors import Choice, choices_sheet, executor_tags
 from raytag.report.sheets import sheet_of_members, sheet_of_trials
 from raytag.search.folder import StudyFolder
 
@@ -93,20 +94,26 @@ class StudyMirror:
         files: Sequence[Path] = (),
         records: Iterable[TrialRecord] = (),
         tags: Mapping[str, str] | None = None,
+        choices: Sequence[Choice] = (),
     ) -> bool:
-        """Write what changed and end the study's run, with its artifacts; return whether that worked."""
+        """Write what changed and end the study's run, with its artifacts; return whether that worked.
+
+        ``choices`` says how the groups were run (:mod:`raytag.report.executors`).
+        """
 
         def close() -> None:
             self._sync()
             assert self._parent
             if self._records:
                 self._parent.write("trials.csv", sheet_of_trials(list(self._records.values())))
+            if choices:
+                self._parent.write("executors.json", choices_sheet(choices))
             self._parent.attach(file for file in files if file.exists())
             self._parent.set_status(status)
 
         with self._lock:
             self._is_closed = True
-            self._collect(records, tags or {})
+            self._collect(records, {**(tags or {}), **executor_tags(choices)})
             return self._attempt(close)
 
     def _collect(self, records: Iterable[TrialRecord], tags: Mapping[str, str]) -> None:

@@ -35,6 +35,7 @@ MEMBERS = "members:"  # "members:<step>" → those of each member, if the trial 
 WORKER, FAILURE, LOSSES = "worker", "failure", "losses"
 MOVE = "move:"  # "move:<step>" → from whom a trial of a population goes on after that step, and with what
 SLOTS = "slots:"  # attribute of a width's study: "slots:<place>" → how many fit into the memory there
+EXECUTOR = "executor:"  # of a width's study: "executor:<device>:<slots>" → what its groups are run with, and why
 PROMOTED = "promoted"  # step of the last rung that the trial has passed
 
 _STATES = {
@@ -144,6 +145,11 @@ class Study:
         limit: int | None = self._studies[width].user_attrs.get(f"{SLOTS}{place}")
         return limit
 
+    def choices(self) -> list[dict[str, Any]]:
+        """Return what the groups of all widths are run with (see :meth:`keep_choice`)."""
+        attributes = [study.user_attrs for study in self._studies.values()]
+        return [of[key] for of in attributes for key in sorted(of) if key.startswith(EXECUTOR)]
+
     def num_to_ask(self, width: int) -> int:
         """Return how many trials of a width are still to be asked for."""
         return max(0, self._experiment.search.trials_per_width - len(self._trials(width)))
@@ -226,6 +232,18 @@ class Study:
         """Note how many slots of a width fit into the memory of a place; the lowest number stays."""
         slots = min(slots, self.slot_limit(width, place) or slots)
         self._studies[width].set_user_attr(f"{SLOTS}{place}", slots)
+
+    def keep_choice(self, choice: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep what groups of a width, device and number of slots are run with, and return it; the first choice stays.
+
+        It is a :class:`raytag.training.executors.ExecutorChoice` as plain values. A stopwatch made it, so another
+        worker may have chosen otherwise; within a study all groups are run alike.
+        """
+        study, key = self._studies[choice["width"]], f"{EXECUTOR}{choice['device']}:{choice['slots']}"
+        if key not in study.user_attrs:
+            study.set_user_attr(key, dict(choice))
+        kept: dict[str, Any] = study.user_attrs[key]
+        return kept
 
     def annotate(self, key: str, value: Any) -> None:
         """Set a user attribute of every width's study."""

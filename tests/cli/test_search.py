@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,12 @@ def test_a_search_of_single_trainings_says_nothing_of_members(outcome):
 
     assert "2 trials (2 complete) in 12 s; in all 0 worker-seconds, 0 TFLOP" in lines
     assert not [line for line in lines if line.startswith("Noise") or "member" in line]
+
+
+def test_the_end_says_how_the_groups_were_run(outcome):
+    loop = {"executor": "loop", "compile": "off", "layout": "rows"}
+    choice = {"width": 32, "slots": 4, "device": "cpu", "chosen": loop, "reason": "no other candidate", "figures": []}
+
+    lines = shown(replace(outcome([[0.5]]), choices=(choice,)))
+
+    assert "Executor:  width 32, 4 slots on cpu: loop, rows (no other candidate)" in lines

@@ -1,3 +1,4 @@
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -241,6 +242,17 @@ def test_the_end_of_a_study_brings_a_sheet_of_all_its_trials(open_mirror, runs, 
     sheet = MlflowClient(tracking_uri=uri).download_artifacts(runs()["study"].info.run_id, "trials.csv", tmp_path)
     rows = [line.split(",")[:3] for line in Path(sheet).read_text().splitlines()]
     assert rows == [["trial", "width", "state"], ["w32-0000", "32", "complete"], ["w32-0001", "32", "pruned"]]
+
+
+def test_the_end_of_a_study_says_how_its_groups_were_run(open_mirror, runs, uri, tmp_path):
+    loop = {"executor": "loop", "compile": "off", "layout": "rows"}
+    choice = {"width": 32, "slots": 4, "device": "cpu", "chosen": loop, "reason": "no other candidate", "figures": []}
+    open_mirror().close("FINISHED", choices=[choice])
+
+    study = runs()["study"]
+    sheet = MlflowClient(tracking_uri=uri).download_artifacts(study.info.run_id, "executors.json", tmp_path)
+    assert study.data.tags["executor.w32"] == "loop, rows"
+    assert json.loads(Path(sheet).read_text()) == [choice]
 
 
 def test_the_end_of_a_study_brings_its_files(open_mirror, runs, folder, uri):

@@ -282,3 +282,11 @@ def test_a_study_killed_between_its_widths_is_read_and_goes_on(
 def test_reading_where_no_study_is_says_so(tmp_path):
     with pytest.raises(StudyError, match="no study here"):
         Study.load(StudyFolder(tmp_path / "nothing"))
+
+
+def test_the_first_choice_of_an_executor_stays(open_study):
+    first, second = ({"width": 32, "device": "cpu", "slots": 4, "reason": reason} for reason in ("first", "second"))
+    other = {"width": 64, "device": "cpu", "slots": 4, "reason": "third"}
+
+    assert [open_study().keep_choice(choice) for choice in (first, second, other)] == [first, first, other]
+    assert open_study().choices() == [first, other]
