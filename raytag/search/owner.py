@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from raytag.config.experiment import Experiment
 from raytag.config.space import SearchSpace
@@ -134,6 +135,14 @@ class StudyOwner:
         """Note that no more slots of a width fit into the memory of such a place."""
         self._study.limit_slots(width, place, slots)
         self._say(f"{worker} ran out of memory at width {width}: it goes on with {slots} slots ({place})")
+
+    def choice(self, width: int, kind: str) -> dict[str, Any] | None:
+        """See :meth:`Study.choice`."""
+        return self._study.choice(width, kind)
+
+    def keep_choice(self, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
+        """See :meth:`Study.keep_choice`."""
+        return self._study.keep_choice(kind, choice)
 
     def release(self, worker: str, reason: str) -> None:
         """Free the trials of a worker that is gone; one that has lost too many workers fails."""

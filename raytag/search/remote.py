@@ -77,6 +77,16 @@ class RemoteOwner:
         """See :meth:`StudyOwner.limit_slots`."""
         fetch(self.actor.limit_slots.remote(worker, width, place, slots))
 
+    def choice(self, width: int, kind: str) -> dict[str, Any] | None:
+        """See :meth:`Study.choice`."""
+        choice: dict[str, Any] | None = fetch(self.actor.choice.remote(width, kind))
+        return choice
+
+    def keep_choice(self, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
+        """See :meth:`Study.keep_choice`."""
+        kept: dict[str, Any] = fetch(self.actor.keep_choice.remote(kind, choice))
+        return kept
+
     def release(self, worker: str, reason: str) -> None:
         """See :meth:`StudyOwner.release`."""
         fetch(self.actor.release.remote(worker, reason))

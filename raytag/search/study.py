@@ -35,7 +35,7 @@ MEMBERS = "members:"  # "members:<step>" → those of each member, if the trial 
 WORKER, FAILURE, LOSSES = "worker", "failure", "losses"
 MOVE = "move:"  # "move:<step>" → from whom a trial of a population goes on after that step, and with what
 SLOTS = "slots:"  # attribute of a width's study: "slots:<place>" → how many fit into the memory there
-EXECUTOR = "executor:"  # of a width's study: "executor:<device>:<slots>" → what its groups are run with, and why
+EXECUTOR = "executor:"  # of a width's study: "executor:<kind of group>" → what its groups are run with, and why
 PROMOTED = "promoted"  # step of the last rung that the trial has passed
 
 _STATES = {
@@ -150,6 +150,10 @@ class Study:
         attributes = [study.user_attrs for study in self._studies.values()]
         return [of[key] for of in attributes for key in sorted(of) if key.startswith(EXECUTOR)]
 
+    def choice(self, width: int, kind: str) -> dict[str, Any] | None:
+        """Return what a width's groups of a kind are run with, if it has been chosen."""
+        return self._studies[width].user_attrs.get(f"{EXECUTOR}{kind}")
+
     def num_to_ask(self, width: int) -> int:
         """Return how many trials of a width are still to be asked for."""
         return max(0, self._experiment.search.trials_per_width - len(self._trials(width)))
@@ -233,17 +237,17 @@ class Study:
         slots = min(slots, self.slot_limit(width, place) or slots)
         self._studies[width].set_user_attr(f"{SLOTS}{place}", slots)
 
-    def keep_choice(self, choice: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep what groups of a width, device and number of slots are run with, and return it; the first choice stays.
+    def keep_choice(self, kind: str, choice: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep what a width's groups of a kind are run with, and return it; the first choice stays.
 
         It is a :class:`raytag.training.executors.ExecutorChoice` as plain values. A stopwatch made it, so another
-        worker may have chosen otherwise; within a study all groups are run alike.
+        worker may have chosen otherwise; within a study all groups of a kind (number of slots, device, settings) are
+        run alike.
         """
-        study, key = self._studies[choice["width"]], f"{EXECUTOR}{choice['device']}:{choice['slots']}"
-        if key not in study.user_attrs:
-            study.set_user_attr(key, dict(choice))
-        kept: dict[str, Any] = study.user_attrs[key]
-        return kept
+        width: int = choice["width"]
+        if (kept := self.choice(width, kind)) is None:
+            self._studies[width].set_user_attr(f"{EXECUTOR}{kind}", dict(choice))
+        return kept or dict(choice)
 
     def annotate(self, key: str, value: Any) -> None:
         """Set a user attribute of every width's study."""

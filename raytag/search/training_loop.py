@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -20,7 +20,7 @@ from raytag.search.members import Assignment, Metrics
 from raytag.search.running import Member, RunningTrial
 from raytag.training.cost import flops_per_step
 from raytag.training.trial import RowState
-from raytag.training.trial_group import TrialGroup
+from raytag.training.trial_group import TrialGroup, compaction_target
 
 __all__ = ["Owner", "TrainingLoop"]
 
@@ -48,6 +48,12 @@ class Owner(Protocol):
 
     def limit_slots(self, worker: str, width: int, place: str, slots: int) -> None:
         """Note that no more slots of a width fit."""
+
+    def choice(self, width: int, kind: str) -> dict[str, Any] | None:
+        """Return the executor that a width's groups of a kind use (``ExecutorChoice.to_dict``), if it is chosen."""
+
+    def keep_choice(self, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
+        """Keep an executor for groups of a kind; return the one to use, which is the first that was kept."""
 
 
 class TrainingLoop:
@@ -79,7 +85,7 @@ class TrainingLoop:
         self._folder = folder
         self._trials: list[RunningTrial] = []
         self._assigned = list(assigned)
-        self._may_have_room = True
+        self._may_have_room, self._is_compact = True, False
         self._flops_per_step = flops_per_step(group.workload, group.model(0))
         self._saved_at = time.monotonic()
 
@@ -88,6 +94,7 @@ class TrainingLoop:
         while True:
             if self._may_have_room:
                 self._fill()
+                self._compact()
             if not self._trials:
                 return
             self._step()
@@ -114,7 +121,28 @@ class TrainingLoop:
     def _next(self) -> Assignment | None:
         if self._assigned:
             return self._assigned.pop(0)
+        if self._is_compact:
+            return None
         return self._owner.ask(self._worker, self._group.width, len(self._group.free_slots))
+
+    def _compact(self) -> None:
+        """Shrink the group where the owner has left it so empty that a smaller one does; it is then not filled again.
+
+        Should the owner have trials later on, the worker leases the width once more, with all its slots.
+        """
+        num_occupied = len(self._group.trials)
+        num_slots = num_occupied + len(self._group.free_slots)
+        target = compaction_target(num_occupied, num_slots)
+        if not num_occupied or target >= num_slots:
+            return
+        try:
+            moved = self._group.compact(target)
+        except torch.OutOfMemoryError:
+            return  # old and new rows do not fit at once: the old ones stay
+        self._is_compact = True
+        for member in (member for trial in self._trials for member in trial.members):
+            assert member.slot is not None
+            member.slot = moved[member.slot]
 
     def _start(self, trial: RunningTrial) -> None:
         """Begin a trial's members, or go on from their checkpoints."""

@@ -18,6 +18,7 @@ from raytag.search.members import Assignment
 from raytag.search.population_loop import PopulationLoop
 from raytag.search.running import RunningTrial
 from raytag.search.training_loop import Owner, TrainingLoop
+from raytag.training.executors import ExecutorChoice, choose_executor, executor_of
 from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Workload
 
@@ -104,11 +105,37 @@ class Worker:
 
     def _loop(self, width: int, slots: int, trials: Sequence[Assignment]) -> TrainingLoop:
         experiment = self._experiment
+        choice = self._executor(width, slots)
+        self._workload.use_layout(choice.layout)
         group = TrialGroup(
-            self._workload, width, slots, mup=experiment.mup, training=experiment.training, device=self._device
+            self._workload,
+            width,
+            slots,
+            mup=experiment.mup,
+            training=experiment.training,
+            device=self._device,
+            executor=executor_of(choice.chosen, experiment.training.autocast),
         )
         kind = PopulationLoop if experiment.search.scheduler == "pbt" else TrainingLoop
         return kind(self._name, self._owner, group, experiment, self._folder, trials)
+
+    def _executor(self, width: int, slots: int) -> ExecutorChoice:
+        """Return the study's choice for such a group, which falls here if there is none: once taken, for all."""
+        experiment, resources = self._experiment, self._experiment.resources
+        kind = f"{slots} slots, {self._place}, {resources.executor}, compile {resources.compile}"
+        kept = self._owner.choice(width, kind)
+        if kept is None:
+            choice = choose_executor(
+                self._workload,
+                width,
+                slots,
+                mup=experiment.mup,
+                training=experiment.training,
+                resources=resources,
+                device=self._device,
+            )
+            kept = self._owner.keep_choice(kind, choice.to_dict())
+        return ExecutorChoice.from_dict(kept)
 
     def _keep(self, trials: Sequence[Assignment], number: int) -> Sequence[Assignment]:
         """Keep as many trials as have room now; hand the others back."""

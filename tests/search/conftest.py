@@ -31,7 +31,7 @@ def make_experiment(tmp_path):
             search=SearchConfig(
                 space="space.yaml", **{"widths": (32, 64), "trials_per_width": 6, "num_startup_trials": 2} | search
             ),
-            resources=ResourcesConfig(**{"slots": 2} | (resources or {})),
+            resources=ResourcesConfig(**{"slots": 2, "executor": "loop"} | (resources or {})),
             output=tmp_path / "runs",
         )
 

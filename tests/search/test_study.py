@@ -288,5 +288,7 @@ def test_the_first_choice_of_an_executor_stays(open_study):
     first, second = ({"width": 32, "device": "cpu", "slots": 4, "reason": reason} for reason in ("first", "second"))
     other = {"width": 64, "device": "cpu", "slots": 4, "reason": "third"}
 
-    assert [open_study().keep_choice(choice) for choice in (first, second, other)] == [first, first, other]
+    assert [open_study().keep_choice("4 slots", choice) for choice in (first, second, other)] == [first, first, other]
     assert open_study().choices() == [first, other]
+    assert open_study().choice(32, "4 slots") == first
+    assert open_study().choice(32, "8 slots") is None

@@ -13,6 +13,8 @@ from raytag.search.folder import StudyFolder
 from raytag.search.owner import StudyOwner
 from raytag.search.worker import Worker
 from raytag.training import checkpoint, optimizer
+from raytag.training.executors import Candidate, ExecutorChoice, Vmap, choose_executor
+from raytag.training.trial_group import TrialGroup, compaction_target
 
 STEPS = (10, 20, 30, 40)
 STUDIES = ("study", "undisturbed")
@@ -39,6 +41,25 @@ class MortalOwner:
                 self.owner.report(*arguments)
             raise Killed
         return self.owner.report(*arguments)
+
+
+class Poisonous(ToyWorkload):
+    """A workload whose losses are no numbers for some models."""
+
+    def __init__(self, is_poisoned, **settings):
+        super().__init__(**settings)
+        self.is_poisoned = is_poisoned
+
+    def loss_terms(self, model, batch):
+        terms = super().loss_terms(model, batch)
+        if self.is_poisoned(model):
+            terms.numerators.mul_(float("nan"))
+        return terms
+
+
+def has_choice(*choices):
+    """Tell the models of trials that have drawn one of these choices of the space."""
+    return lambda model: float(model.classify.alpha_output) in choices
 
 
 class MortalWorkload(ToyWorkload):
@@ -279,15 +300,10 @@ def test_folds_are_trained_and_validated_on_other_events(new_owner, work):
 
 
 def test_a_member_that_fails_ends_its_trial_and_no_other(new_owner, work, folder):
-    class Poisonous(ToyWorkload):
-        def loss_terms(self, model, batch):
-            terms = super().loss_terms(model, batch)
-            if float(model.classify.alpha_output) == 4 and int(model.held_out) == 1:
-                terms.numerators.mul_(float("nan"))
-            return terms
-
     owner = new_owner(folds=2)
-    work(owner, workload=Poisonous(batch_size=8, num_folds=2))
+    work(
+        owner, workload=Poisonous(lambda model: has_choice(4)(model) and model.held_out == 1, batch_size=8, num_folds=2)
+    )
 
     states = set()
     for name, record in records(owner).items():
@@ -336,15 +352,8 @@ def test_pruned_trials_stop_and_leave_no_checkpoint(new_owner, work, folder):
 
 
 def test_one_trials_nan_leaves_its_neighbours_alone(new_owner, work):
-    class Poisonous(ToyWorkload):
-        def loss_terms(self, model, batch):
-            terms = super().loss_terms(model, batch)
-            if float(model.classify.alpha_output) == 4:  # one of the choices of the space
-                terms.numerators.mul_(float("nan"))
-            return terms
-
     owner = new_owner()
-    work(owner, workload=Poisonous(batch_size=8))
+    work(owner, workload=Poisonous(has_choice(4), batch_size=8))
 
     for record in records(owner).values():
         is_poisoned = record.searched["alpha_output"] == 4
@@ -443,3 +452,70 @@ def test_a_trial_that_does_not_fit_by_itself_fails_with_the_reason(new_owner, wo
         assert record.failure_reason.startswith("out of memory: width 32 with batches of 8 does not fit")
         assert record.failure.endswith("Tried to allocate 2.00 GiB.")
     assert not list(folder.path.glob("trials/*/checkpoint.pt"))
+
+
+@pytest.fixture
+def compactions(monkeypatch):
+    """Where each compaction moved the trials: new slot by old one."""
+    moves = []
+    compact = TrialGroup.compact
+
+    def spy(group, num_slots):
+        moves.append(compact(group, num_slots))
+        return moves[-1]
+
+    monkeypatch.setattr(TrialGroup, "compact", spy)
+    return moves
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_group_that_empties_is_compacted_which_changes_nothing(new_owner, work, tmp_path, compactions, replicas):
+    settings = {"widths": (32,), "trials_per_width": 4, "replicas": replicas, "resources": {"slots": 4 * replicas}}
+    owners = []
+    for name, target in (("whole", lambda _, num_slots: num_slots), ("compacted", compaction_target)):
+        owners.append(new_owner(tmp_path / name, **settings))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("raytag.search.training_loop.compaction_target", target)
+            work(owners[-1], tmp_path / name, Poisonous(has_choice(1, 2), batch_size=8))  # the first two trials
+
+    assert compactions == [{2 * replicas + slot: slot for slot in range(2 * replicas)}]
+    assert results(owners[0]) == results(owners[1])
+
+
+def test_a_group_that_has_no_memory_for_a_compaction_stays_as_it_is(new_owner, work, undisturbed, monkeypatch):
+    expected = undisturbed(**ONE_WIDTH, resources={"slots": 8})
+    monkeypatch.setattr(TrialGroup, "compact", Mock(side_effect=torch.OutOfMemoryError))
+    owner = new_owner(**ONE_WIDTH, resources={"slots": 8})
+    work(owner)
+
+    assert results(owner) == expected
+    assert owner.snapshot().notes == []
+
+
+AUTO = {"widths": (32,), "trials_per_width": 2, "resources": {"executor": "auto"}}
+
+
+def test_the_executor_is_chosen_once_in_a_study(new_owner, work, monkeypatch):
+    choose = Mock(wraps=choose_executor)
+    monkeypatch.setattr("raytag.search.worker.choose_executor", choose)
+    owner = new_owner(**AUTO)
+    work(owner)
+    owner._lock.close()
+    owner = new_owner(**AUTO | {"trials_per_width": 4})
+    work(owner)
+
+    assert choose.call_count == 1
+    assert owner.choice(32, "2 slots, cpu, auto, compile off") == owner._study.choices()[0]
+    assert {record.state for record in records(owner).values()} == {TrialState.COMPLETE}
+
+
+def test_a_kept_executor_is_used(new_owner, work, monkeypatch):
+    used = []
+    run = Vmap.__call__
+    monkeypatch.setattr(Vmap, "__call__", lambda *arguments: used.append("vmap") or run(*arguments))
+    owner = new_owner(**AUTO)
+    choice = ExecutorChoice(32, 2, "cpu", Candidate("vmap", "off", "plain"), "found earlier", ())
+    owner.keep_choice("2 slots, cpu, auto, compile off", choice.to_dict())
+    work(owner)
+
+    assert used
