@@ -167,9 +167,11 @@ class Job:
         """Return what opens the task in this process, which then computes on one thread."""
         import torch
 
+        from raytag.training.precision import allow_tf32
         from raytag.workloads import open_workload
 
         torch.set_num_threads(1)  # two OpenMP threads were 2 to 10 times slower on a shared machine
+        allow_tf32(self.experiment.training.tf32)
         return self.open_workload or open_workload
 
 

@@ -1,4 +1,7 @@
-"""The task losses of GN2, as numerators and denominators (see :class:`raytag.training.workload.LossTerms`)."""
+"""The task losses of GN2, as numerators and denominators (see :class:`raytag.training.workload.LossTerms`).
+
+They are computed in float32 at least, also of the bfloat16 logits that autocast gives.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ def cross_entropies(logits: Tensor, labels: Tensor, class_weights: Tensor, label
     label_smoothing
         Scalar in [0, 1).
     """
-    weighted = -logits.log_softmax(dim=-1) * class_weights
+    weighted = -logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32)) * class_weights
     of_label = weighted.gather(-1, labels[:, None]).squeeze(-1)
     return (1 - label_smoothing) * of_label + label_smoothing * weighted.mean(dim=-1)
 
@@ -50,6 +53,7 @@ def vertexing_terms(logits: Tensor, pairs: Pairs, counted: Tensor | None = None)
 
     All (P,) pairs, or those that are ``counted``.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     losses = functional.binary_cross_entropy_with_logits(logits, pairs.is_match, pairs.weights, reduction="none")
     is_match = pairs.is_match
     if counted is not None:

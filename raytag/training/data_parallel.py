@@ -14,7 +14,8 @@ import torch
 from torch import distributed
 
 from raytag.config.experiment import Autocast
-from raytag.training.executors.protocol import RowLosses, mixed_precision
+from raytag.training.executors.protocol import RowLosses
+from raytag.training.precision import mixed_precision
 from raytag.training.workload import TrialModel, Workload
 
 __all__ = ["DataParallel", "from_all_ranks"]

@@ -15,6 +15,7 @@ from raytag.config.experiment import ResourcesConfig
 from raytag.errors import RaytagError, StudyError
 from raytag.search.session import Cluster, Share
 from raytag.search.watching import repeating
+from raytag.training.precision import allow_tf32
 from raytag.training.workload import Shard
 from raytag.transfer.worker import WideJob, WideRun
 
@@ -100,6 +101,7 @@ class _Trainer(TorchTrainer):
 def _train_worker(config: dict[str, Any]) -> None:
     """Be one Ray Train worker."""
     torch.set_num_threads(1)  # two OpenMP threads were 2 to 10 times slower on a shared machine
+    allow_tf32(config["job"].experiment.training.tf32)
     context = train.get_context()
     shard = Shard(context.get_world_rank(), context.get_world_size())
     WideRun(config["job"], train.torch.get_device(), shard).run()

@@ -10,8 +10,9 @@ import torch
 
 from raytag.config.experiment import Autocast, CompileMode
 from raytag.training.executors.compiling import Step, compile_rows
-from raytag.training.executors.protocol import RowLosses, mixed_precision
+from raytag.training.executors.protocol import RowLosses
 from raytag.training.executors.row_function import RowFunction
+from raytag.training.precision import mixed_precision
 from raytag.training.workload import TrialModel, Workload
 
 __all__ = ["CompiledLoop", "Loop"]

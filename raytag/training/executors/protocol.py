@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
-from raytag.config.experiment import Autocast
 from raytag.training.workload import TrialModel, Workload
 
-__all__ = ["Executor", "RowLosses", "mixed_precision"]
+__all__ = ["Executor", "RowLosses"]
 
 
 @dataclass(frozen=True)
@@ -36,12 +33,3 @@ class Executor(Protocol):
 
     def __call__(self, workload: Workload[Any], models: Sequence[TrialModel], batches: Sequence[Any], /) -> RowLosses:
         """Return the losses of the rows, in their order."""
-
-
-def mixed_precision(autocast: Autocast, device: torch.device) -> AbstractContextManager[Any]:
-    """Let matrix products of a forward pass run in bfloat16, or change nothing.
-
-    Parameters stay float32, and torch computes softmax, norms and losses in float32. No gradient scaler is needed:
-    bfloat16 has float32's range. A scaler would tie the rows together, since one overflow skips the step of all.
-    """
-    return nullcontext() if autocast == "none" else torch.autocast(device.type, torch.bfloat16)

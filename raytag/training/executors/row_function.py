@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from raytag.config.experiment import Autocast
-from raytag.training.executors.protocol import mixed_precision
+from raytag.training.precision import mixed_precision
 from raytag.training.workload import TrialModel, Workload
 
 __all__ = ["RowFunction"]
