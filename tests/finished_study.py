@@ -60,7 +60,7 @@ def save_untrained(folder, experiment, trial):
     """Save a trial's initial model as its checkpoint."""
     device = torch.device("cpu")
     workload = open_workload(experiment, device)
-    group = TrialGroup(workload, trial.width, 1, mup=experiment.mup, training=experiment.training, device=device)
+    group = TrialGroup.of(experiment, workload, trial.width, 1, device)
     group.start(0, trial)
     path = folder.checkpoint(trial.name)
     path.parent.mkdir(parents=True)

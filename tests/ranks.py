@@ -33,13 +33,12 @@ def _be_rank(rank, function, num_ranks, folder, arguments):
 def train(shard, workload, experiment, trial):
     """Train a trial of the ``toy`` or the ``tagging`` workload; return losses and gradient norms, and the state."""
     open_ = {"toy": ToyWorkload.open, "tagging": open_workload}[workload]
-    group = TrialGroup(
+    group = TrialGroup.of(
+        experiment,
         open_(experiment, CPU, shard),
         trial.width,
-        slots=1,
-        mup=experiment.mup,
-        training=experiment.training,
-        device=CPU,
+        1,
+        CPU,
         executor=None if shard.world_size == 1 else DataParallel(),
         dropout_stream=shard.rank,
     )

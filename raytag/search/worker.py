@@ -107,15 +107,8 @@ class Worker:
         experiment = self._experiment
         choice = self._executor(width, slots)
         self._workload.use_layout(choice.layout)
-        group = TrialGroup(
-            self._workload,
-            width,
-            slots,
-            mup=experiment.mup,
-            training=experiment.training,
-            device=self._device,
-            executor=executor_of(choice.chosen, experiment.training.autocast),
-        )
+        executor = executor_of(choice.chosen, experiment.training.autocast)
+        group = TrialGroup.of(experiment, self._workload, width, slots, self._device, executor=executor)
         kind = PopulationLoop if experiment.search.scheduler == "pbt" else TrainingLoop
         return kind(self._name, self._owner, group, experiment, self._folder, trials)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from raytag.config.experiment import MupConfig, TrainingConfig
+from raytag.config.experiment import Experiment, MupConfig, TrainingConfig
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.data.schema import Split
 from raytag.mup.multipliers import initialise, rule_table
@@ -104,6 +104,30 @@ class TrialGroup:
         self._updating: set[int] = set()
         self._storage = self._allocate(slots)
         self._models = [self._storage.adopt(slot, build(width).to(device, self._dtype)) for slot in range(slots)]
+
+    @classmethod
+    def of(
+        cls,
+        experiment: Experiment,
+        workload: Workload[Any],
+        width: int,
+        slots: int,
+        device: torch.device,
+        *,
+        executor: Executor | None = None,
+        dropout_stream: int = 0,
+    ) -> TrialGroup:
+        """Return a group that trains as an experiment says."""
+        return cls(
+            workload,
+            width,
+            slots,
+            mup=experiment.mup,
+            training=experiment.training,
+            device=device,
+            executor=executor,
+            dropout_stream=dropout_stream,
+        )
 
     @property
     def trials(self) -> dict[int, Trial]:

@@ -40,6 +40,6 @@ def _load(workload: Workload[object], experiment: Experiment, path: Path, device
     """Return a group whose slot 0 holds a saved model."""
     saved = checkpoint.load(path)
     width = saved.state.trial.width
-    group = TrialGroup(workload, width, 1, mup=experiment.mup, training=experiment.training, device=device)
+    group = TrialGroup.of(experiment, workload, width, 1, device)
     group.start(0, saved.state.trial, saved.state)
     return group

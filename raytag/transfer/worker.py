@@ -52,13 +52,12 @@ class WideRun:
 
     def __init__(self, job: WideJob, device: torch.device, shard: Shard) -> None:
         self._job, self._shard = job, shard
-        self._group = TrialGroup(
+        self._group = TrialGroup.of(
+            job.experiment,
             open_workload(job.experiment, device, shard),
             job.trial.width,
-            slots=1,
-            mup=job.experiment.mup,
-            training=job.experiment.training,
-            device=device,
+            1,
+            device,
             executor=None if shard.world_size == 1 else DataParallel(job.experiment.training.autocast),
             dropout_stream=shard.rank,
         )

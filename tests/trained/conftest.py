@@ -23,7 +23,7 @@ def train(folder, name, seed):
     experiment, _ = folder.load_settings()
     trial = checkpoint.load(folder.checkpoint(COMPLETE)).state.trial
     workload = open_workload(experiment, CPU)
-    group = TrialGroup(workload, 16, 1, mup=experiment.mup, training=experiment.training, device=CPU)
+    group = TrialGroup.of(experiment, workload, 16, 1, CPU)
     brisk = trial.hyperparameters.model_copy(update={"lr": 0.03})  # thirty steps have to be enough
     group.start(0, dataclasses.replace(trial, name=name, seed=seed, hyperparameters=brisk))
     while group.is_running(0):
@@ -93,6 +93,6 @@ def workload(experiment):
 def group(experiment, finished, workload):
     """Two slots as in a worker; the second one holds the completed trial."""
     saved = checkpoint.load(finished.checkpoint(COMPLETE))
-    group = TrialGroup(workload, 16, 2, mup=experiment.mup, training=experiment.training, device=CPU)
+    group = TrialGroup.of(experiment, workload, 16, 2, CPU)
     group.start(1, saved.state.trial, saved.state)
     return group

@@ -19,8 +19,6 @@ def make_group():
         cpu = torch.device("cpu")
         options = {} if executor is None else {"executor": executor}
         workload = ToyWorkload.open(experiment, cpu)
-        return TrialGroup(
-            workload, width, slots, mup=experiment.mup, training=experiment.training, device=cpu, **options
-        )
+        return TrialGroup.of(experiment, workload, width, slots, cpu, **options)
 
     return make

@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 def group():
     experiment = toy_experiment(search={"folds": 2}, training={"precision": "float64"})
     workload = ToyWorkload.open(experiment, CPU)
-    group = TrialGroup(workload, 32, 3, mup=experiment.mup, training=experiment.training, device=CPU)
+    group = TrialGroup.of(experiment, workload, 32, 3, CPU)
     for slot, fold in enumerate((None, 0, 1)):
         group.start(slot, Trial(f"t{slot}", 32, 7, Hyperparameters(lr=1e-2), fold))
     return group
