@@ -118,11 +118,12 @@ def _steps(comparison: Comparison) -> str:
 
     return "\n".join(
         [
-            "| CPU ms of one trial's step, at width | packed | padded | trimmed | padded / packed | trimmed / packed |",
+            "| ms of one trial's step, at width | packed | padded | trimmed | padded / packed | trimmed / packed |",
             "|---|---|---|---|---|---|",
             *map(row, comparison.step_times),
             "",
-            "Trimmed: padded to the longest jet of each minibatch instead of the file's 40 slots.",
+            "CPU time, or wall time on a GPU. Trimmed: padded to the longest jet of each minibatch instead of the 40 "
+            "slots of the file.",
         ]
     )
 

@@ -31,18 +31,19 @@ __all__ = ["Job"]
 
 @dataclass(frozen=True)
 class Job:
-    """An experiment and its opened data."""
+    """An experiment and its opened data, and the share of a GPU that a process of the baseline gets."""
 
     experiment: Experiment
     space: SearchSpace
     workload: TaggingWorkload
+    gpus_per_trial: float = 0
 
     @classmethod
-    def open(cls, experiment: Experiment, space: SearchSpace) -> Job:
+    def open(cls, experiment: Experiment, space: SearchSpace, gpus_per_trial: float = 0) -> Job:
         """Open the experiment's data."""
         assert experiment.search.sampler == "random", "other samplers learn from the losses"
         assert experiment.search.first_rung is None, "the baseline prunes nothing"
-        return cls(experiment, space, TaggingWorkload.open(experiment, torch.device("cpu")))
+        return cls(experiment, space, TaggingWorkload.open(experiment, torch.device("cpu")), gpus_per_trial)
 
     def trials(self) -> list[Trial]:
         """Return the trials that a search of this experiment trains, the widest first, as raytag begins too."""
@@ -83,6 +84,7 @@ class Job:
         experiment = self.experiment
         return {
             "data": experiment.data.model_dump(mode="json"),
+            "gpus_per_trial": self.gpus_per_trial,
             "model": {**experiment.model.model_dump(mode="json"), "base_width": experiment.mup.base_width},
             "training": experiment.training.model_dump(mode="json"),
             "space": {name: self._range(name) for name in self.space.root},

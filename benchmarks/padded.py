@@ -226,7 +226,7 @@ class PaddedGN2(nn.Module):
 
 def are_pairs(is_track: Tensor) -> Tensor:
     """Say of each (J, S, S) whether it is a pair of two different tracks."""
-    is_same = torch.eye(is_track.shape[1], dtype=torch.bool)
+    is_same = torch.eye(is_track.shape[1], dtype=torch.bool, device=is_track.device)
     return is_track[:, :, None] & is_track[:, None, :] & ~is_same
 
 
@@ -244,7 +244,8 @@ def _vertexing_loss(logits: Tensor, batch: PaddedBatch) -> Tensor:
     """Return the weighted binary cross entropy of the pairs, per true match."""
     pairs, origins, vertices = are_pairs(batch.is_track), batch.origins, batch.vertices
     is_match = ((vertices[:, :, None] == vertices[:, None, :]) & (vertices[:, :, None] >= 0))[pairs].to(logits.dtype)
-    is_heavy, is_fake = torch.isin(origins, torch.tensor(HEAVY_FLAVOUR_ORIGINS)), origins == FAKE
+    heavy_flavours = torch.tensor(HEAVY_FLAVOUR_ORIGINS, device=origins.device)
+    is_heavy, is_fake = torch.isin(origins, heavy_flavours), origins == FAKE
     has_heavy = (is_heavy[:, :, None] | is_heavy[:, None, :])[pairs]
     are_special = ((is_heavy | is_fake)[:, :, None] & (is_heavy | is_fake)[:, None, :])[pairs]
     weights = torch.where(are_special, torch.where(has_heavy, 2.0, 0.0), 1.0)

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -31,6 +31,9 @@ from benchmarks.padded import ClassWeights, PaddedBatch, PaddedGN2, task_losses
 
 TASKS = ("jet_classification", "track_origin", "vertexing")
 EVALUATION_BATCH_SIZE = 512  # as in raytag
+CPU = torch.device("cpu")
+
+Tensors = TypeVar("Tensors", PaddedBatch, ClassWeights)
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def main(folder: Path) -> None:
     job = read_job(folder)
     points = [{"trial": name, **trial["searched"]} for name, trial in job["trials"].items()]
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(train, folder=folder), {"cpu": 1}),
+        tune.with_resources(tune.with_parameters(train, folder=folder), {"cpu": 1, "gpu": job["gpus_per_trial"]}),
         param_space={
             "trial": tune.choice(list(job["trials"])),
             **{name: tune.loguniform(low, high) for name, (low, high) in job["space"].items()},
@@ -71,7 +74,9 @@ def main(folder: Path) -> None:
 def train(config: dict[str, Any], folder: Path) -> None:
     """Be one trial of Ray Tune."""
     torch.set_num_threads(1)
-    for validation in Training(read_job(folder), folder, config["trial"], config).run():
+    job = read_job(folder)
+    device = torch.device("cuda") if job["gpus_per_trial"] else CPU
+    for validation in Training(job, folder, config["trial"], config, device).run():
         tune.report(vars(validation))
 
 
@@ -86,21 +91,32 @@ class Training:
         The trial.
     searched
         Values that replace those of the job.
+    device
+        Where model and jets lie.
     """
 
     def __init__(
-        self, job: Mapping[str, Any], folder: Path, name: str, searched: Mapping[str, float] = MappingProxyType({})
+        self,
+        job: Mapping[str, Any],
+        folder: Path,
+        name: str,
+        searched: Mapping[str, float] = MappingProxyType({}),
+        device: torch.device = CPU,
     ) -> None:
         trial, steps = job["trials"][name], job["training"]
         hyperparameters = {**trial["hyperparameters"], **searched}
         dtype = getattr(torch, steps["precision"])
         self.num_steps, self.evaluate_every = steps["num_steps"], steps["evaluate_every"]
         self.num_done = 0
-        self.train_jets, self.val_jets = (read_jets(job["data"], split, dtype) for split in ("train", "val"))
-        self.order, self.class_weights = read_order(folder), read_class_weights(job["data"], dtype)
+        self.train_jets, self.val_jets = (
+            move(read_jets(job["data"], split, dtype), device) for split in ("train", "val")
+        )
+        self.order, self.class_weights = read_order(folder), move(read_class_weights(job["data"], dtype), device)
         self.model = build_model(job, trial["width"], hyperparameters["alpha_output"], dtype)
         self.model.load_state_dict(torch.load(folder / "weights" / f"{name}.pt"))
-        self.loss_weights = torch.tensor([hyperparameters[f"loss_weight_{task}"] for task in TASKS], dtype=dtype)
+        self.model.to(device)
+        loss_weights = [hyperparameters[f"loss_weight_{task}"] for task in TASKS]
+        self.loss_weights = torch.tensor(loss_weights, dtype=dtype, device=device)
         factors = job["factors"][str(trial["width"])]
         self.optimizer, self.schedule = optimize(self.model, factors, hyperparameters, self.num_steps)
 
@@ -231,6 +247,11 @@ def read_class_weights(data: Mapping[str, Any], dtype: torch.dtype) -> ClassWeig
 def take(jets: PaddedBatch, rows: NDArray[np.int64] | slice) -> PaddedBatch:
     """Return some of the jets."""
     return PaddedBatch(**{name: tensor[rows] for name, tensor in vars(jets).items()})
+
+
+def move(tensors: Tensors, device: torch.device) -> Tensors:
+    """Copy a dataclass of tensors to a device."""
+    return type(tensors)(**{name: tensor.to(device) for name, tensor in vars(tensors).items()})
 
 
 def _standardised(rows: NDArray[np.void], variables: list[str], norm: Mapping[str, Mapping[str, float]]) -> Any:

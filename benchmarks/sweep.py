@@ -1,6 +1,6 @@
 """The benchmark of the search: the same 32 trials by raytag and by plain Ray Tune, in turn. About ten minutes.
 
-    python -m benchmarks.sweep [--pairs 3] [--write]
+    python -m benchmarks.sweep [--pairs 3] [--trials 64] [--gpus-per-trial 0.125] [--write]
 
 docs/performance.md says what is compared and where the two sides differ; ``--write`` puts the figures there.
 """
@@ -41,20 +41,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark and print its figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sweep", description=__doc__)
     parser.add_argument("--pairs", type=int, default=3, help="runs of each side (default: 3)")
+    parser.add_argument("--trials", type=int, default=32, help="of each side, at all widths together (default: 32)")
+    parser.add_argument(
+        "--gpus-per-trial", type=float, default=0, help="share of a GPU for each process of plain Ray Tune (default: 0)"
+    )
     parser.add_argument("--write", action="store_true", help="write the figures into docs/performance.md")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="change a value of benchmarks/sweep.yaml")
     options = parser.parse_args(arguments)
+    num_widths = len(load_experiment(EXPERIMENT, options.overrides).search.widths)
+    overrides = [f"search.trials_per_width={options.trials // num_widths}", *options.overrides]
     console = Console(highlight=False, soft_wrap=True)
     with TemporaryDirectory(prefix="raytag-benchmark-") as folder:
-        text = describe(_compare(Path(folder), options.pairs, options.overrides, console))
+        text = describe(_compare(Path(folder), options.pairs, overrides, options.gpus_per_trial, console))
     console.print(f"\n{text}", markup=False)
     if options.write:
         write_block("python -m benchmarks.sweep --write", text)
 
 
-def _compare(folder: Path, num_pairs: int, overrides: Sequence[str], console: Console) -> Comparison:
+def _compare(
+    folder: Path, num_pairs: int, overrides: Sequence[str], gpus_per_trial: float, console: Console
+) -> Comparison:
     experiment = load_experiment(EXPERIMENT, [*overrides, f"data.cache={folder / 'cache'}"])
-    job = Job.open(experiment, load_space(experiment.search.space))
+    job = Job.open(experiment, load_space(experiment.search.space), gpus_per_trial)
     job.write(folder / "job")
     pairs = []
     for number in range(num_pairs):
