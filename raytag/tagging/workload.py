@@ -105,6 +105,7 @@ class TaggingWorkload(Workload[JetBatch]):
         """Lay out training batches as ``rows`` or in ``classes``, or as ``static``, rows filled up to a few shapes."""
         super().use_layout(name)
         self._layout = next(layout for layout in self.layouts if layout == name)
+        self.has_static_shapes = self._layout == "static"
         self._recent.clear()
 
     def loss_terms(self, model: TrialModel, batch: JetBatch) -> LossTerms:

@@ -17,12 +17,15 @@ __all__ = ["RowStack"]
 
 
 class RowStack:
-    """The parameters of R models of one structure, by name: leaves of shape (R, ...)."""
+    """The parameters of R models of one structure, by name: leaves of shape (R, ...).
 
-    def __init__(self, models: Sequence[TrialModel]) -> None:
+    ``is_copied`` always copies, so that all stacks of R rows have the same strides, which a compiler relies on.
+    """
+
+    def __init__(self, models: Sequence[TrialModel], *, is_copied: bool = False) -> None:
         self._rows = [_row(model, lambda parameter: parameter.detach()) for model in models]
         self._gradient_rows = [_row(model, _gradient) for model in models]
-        self._is_in_place = _is_even(self._rows) and _is_even(self._gradient_rows)
+        self._is_in_place = not is_copied and _is_even(self._rows) and _is_even(self._gradient_rows)
         self._values = _see_together(self._rows) if self._is_in_place else torch.stack(self._rows)
         origin = int(self._rows[0].storage_offset())
         places = sorted((int(p.storage_offset()) - origin, name, p.shape) for name, p in models[0].named_parameters())

@@ -72,7 +72,7 @@ class Vmap:
             self._memory = first.untyped_storage().data_ptr()
         key = tuple(next(model.parameters()).data_ptr() for model in models)
         if key not in self._stacks:
-            self._stacks[key] = RowStack(models)
+            self._stacks[key] = RowStack(models, is_copied=self._compile_mode != "off")
         return self._stacks[key]
 
 
