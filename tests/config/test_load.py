@@ -220,6 +220,17 @@ def test_a_mistake_in_an_experiment_is_reported(edit, old, new, expected):
     assert problems_of(load_experiment, Path("experiment.yaml")) == [f"experiment.yaml{expected}"]
 
 
+def test_a_population_must_divide_trials_and_steps_and_fit_into_the_slots(edit):
+    edit("experiment.yaml", "first_rung: 20", "first_rung: 20\n  scheduler: pbt\n  population: 7\n  perturb_every: 15")
+
+    text = "\n".join(problems_of(load_experiment, Path("experiment.yaml"), ["resources.slots=4"]))
+
+    assert "4 slots cannot hold a population of 7 (search.population), which advances in step." in text
+    assert "search.trials_per_width: 20 trials make no whole populations of 7. Nearest: 14, 21." in text
+    assert "search.perturb_every: 15 is not a multiple of training.evaluate_every (10). Nearest: 10, 20." in text
+    assert "search.first_rung: no effect: pbt stops no trial." in text
+
+
 def test_a_width_must_also_divide_into_the_task_heads(edit):
     edit("experiment.yaml", "num_layers: 2", "num_heads: 4")
     edit("experiment.yaml", "[32, 64]", "[32, 100]")
@@ -382,7 +393,10 @@ def test_the_smoke_experiment_is_right():
     assert load_experiment(Path(__file__).parents[2] / "experiments" / "smoke.yaml").search.widths == (32, 64)
 
 
-@pytest.mark.parametrize(("name", "widths"), [("gn2_width.yaml", (32, 64, 128)), ("gn2_replicas.yaml", (32,))])
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [("gn2_width.yaml", (32, 64, 128)), ("gn2_replicas.yaml", (32,)), ("gn2_population.yaml", (64,))],
+)
 def test_an_experiment_on_simulated_jets_lacks_only_its_data(tmp_path, name, widths):
     data = [f"data.{key}={tmp_path}/{key}.h5" for key in ("train", "val", "test", "norm_dict", "class_dict")]
     for key in data:
