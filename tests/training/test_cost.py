@@ -1,7 +1,10 @@
+from dataclasses import dataclass
+
 import torch
 from toy_workload import NUM_CLASSES, NUM_FEATURES, NUM_TOKENS, ToyModel, ToyWorkload
 
-from raytag.training.cost import flops_per_step
+from raytag.training.cost import activation_bytes, batch_bytes, flops_per_step
+from raytag.training.workload import LossTerms, TrialModel
 
 JETS = 32
 
@@ -31,3 +34,52 @@ def test_counting_leaves_the_model_alone():
     flops_per_step(ToyWorkload(JETS), model)
 
     assert all(parameter.grad is None and (parameter == 1).all() for parameter in model.parameters())
+
+
+class Chain(TrialModel):
+    """x → relu(x W) V, whose backward pass needs x and both of the hidden tensors, the relu's twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = (torch.nn.Parameter(torch.ones(16, 16)) for _ in range(2))
+        self.register_buffer("loss_weights", torch.ones(1))
+
+    def set_hyperparameters(self, hyperparameters): ...
+
+    def hold_out(self, fold): ...
+
+
+@dataclass(frozen=True)
+class Nested:
+    parts: tuple[torch.Tensor, ...]
+    labels: torch.Tensor | None = None
+
+
+class ChainWorkload(ToyWorkload):
+    def loss_terms(self, model, batch):
+        hidden = (batch.parts[0] @ model.first).relu()
+        return LossTerms((hidden @ model.second).sum()[None], torch.ones(1))
+
+
+def test_activations_are_what_the_backward_pass_needs_beside_model_and_batch():
+    batch = Nested((torch.ones(1000, 16),))
+
+    num_bytes = activation_bytes(ChainWorkload(), Chain(), batch)
+
+    relu = 4 * 1000 * 16
+    scalars = 3 * 4  # a quotient keeps both of its operands
+    assert relu <= num_bytes <= relu + scalars
+
+
+def test_activations_in_bfloat16_are_smaller():
+    batch = Nested((torch.ones(1000, 16),))
+
+    in_full, in_half = (activation_bytes(ChainWorkload(), Chain(), batch, cast) for cast in ("none", "bfloat16"))
+
+    assert in_half < 1.6 * in_full  # relu's output at half the size, and the batch once more, which is cast
+
+
+def test_a_tensor_that_two_fields_of_a_batch_share_counts_once():
+    tensor = torch.ones(10, dtype=torch.float64)
+
+    assert batch_bytes(Nested((tensor, tensor[2:]), labels=torch.ones(5))) == 80 + 20
