@@ -231,7 +231,12 @@ class ResourcesConfig(Frozen):
     """How Ray places the workers. The defaults use every core, and every GPU if there are any."""
 
     num_workers: int | None = Field(None, ge=1, description="Workers; default: one per core, or 4 per GPU.")
-    slots: int = Field(4, ge=1, description="Trials that one worker trains at once.")
+    slots: int | None = Field(
+        None,
+        ge=1,
+        description="Trials that one worker trains at once; default: 4 on a CPU, on a GPU as many as its share of the "
+        "memory holds.",
+    )
     executor: Literal["auto", ExecutorName] = Field(
         "auto", description="How a group runs its trials: loop, in turn; vmap, all at once; auto, whichever is faster."
     )

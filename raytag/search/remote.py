@@ -195,7 +195,17 @@ def train_worker(config: dict[str, int], job: Job, owner: RemoteOwner) -> None:
     try:
         job.limit_memory()
         workload = job.opener()(job.experiment, job.device)
-        Worker(name, owner, workload, job.experiment, job.folder, device=job.device, place=job.place).work()
+        worker = Worker(
+            name,
+            owner,
+            workload,
+            job.experiment,
+            job.folder,
+            device=job.device,
+            place=job.place,
+            memory_share=job.share.memory,
+        )
+        worker.work()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         owner.release(name, f"{reason}\n{traceback.format_exc()}")

@@ -57,16 +57,22 @@ def cluster_size() -> Cluster:
 
 @dataclass(frozen=True)
 class Share:
-    """How many workers there are, and what each reserves."""
+    """How many workers there are on how many nodes, and what each reserves."""
 
     num_workers: int
     cpus: float
     gpus: float
+    num_nodes: int = 1
 
     @property
     def device(self) -> str:
         """Where a worker computes."""
         return "cuda" if self.gpus else "cpu"
+
+    @property
+    def memory(self) -> float:
+        """The part of a GPU's memory that is a worker's; without a GPU, of its node's memory."""
+        return min(1.0, self.gpus) if self.gpus else 1 / math.ceil(self.num_workers / self.num_nodes)
 
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} GPU" if self.gpus else ""
@@ -149,7 +155,7 @@ def share_resources(resources: ResourcesConfig, cluster: Cluster, num_trials: in
     gpus_per_worker = resources.gpus_per_worker
     if gpus_per_worker is None:
         gpus_per_worker = _gpu_share(gpus, num_workers) if uses_gpus else 0.0
-    return Share(num_workers, resources.cpus_per_worker, gpus_per_worker)
+    return Share(num_workers, resources.cpus_per_worker, gpus_per_worker, cluster.num_nodes)
 
 
 def _check_fit(resources: ResourcesConfig, cluster: Cluster) -> None:

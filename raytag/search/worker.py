@@ -19,6 +19,7 @@ from raytag.search.population_loop import PopulationLoop
 from raytag.search.running import RunningTrial
 from raytag.search.training_loop import Owner, TrainingLoop
 from raytag.training.executors import ExecutorChoice, choose_executor, executor_of
+from raytag.training.memory import free_bytes, group_memory, slots_that_fit
 from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Workload
 
@@ -44,8 +45,8 @@ class Worker:
         Hands out trials and hears what becomes of them.
     workload, experiment, folder, device
         What to train, how, and where the checkpoints lie.
-    place
-        What the worker's memory is a share of, in words.
+    place, memory_share
+        What the worker's memory is a share of, in words, and how large a share of the device's.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class Worker:
         *,
         device: torch.device,
         place: str = "cpu",
+        memory_share: float = 1.0,
     ) -> None:
         self._name, self._owner, self._workload = name, owner, workload
-        self._experiment, self._folder, self._device, self._place = experiment, folder, device, place
+        self._experiment, self._folder = experiment, folder
+        self._device, self._place, self._memory_share = device, place, memory_share
 
     def work(self) -> None:
         """Train until the owner has no trial left to begin."""
@@ -80,9 +83,17 @@ class Worker:
                 trials = self._give_up(shortage, width)
 
     def _num_slots(self, width: int) -> int:
-        """Return how many slots were asked for, or how many have been found to fit."""
-        wanted = self._experiment.resources.slots
+        """Return how many slots were asked for, or should fit, or have been found to fit."""
+        wanted = self._experiment.resources.slots or self._predict_slots(width)
         return min(wanted, self._owner.slots(width, self._place) or wanted)
+
+    def _predict_slots(self, width: int) -> int:
+        """Return how many slots are useful and should fit into the worker's share of the memory."""
+        try:
+            memory = group_memory(self._workload, width, self._experiment, self._device)
+        except torch.OutOfMemoryError:  # not even one model fits, which the group will find out again and report
+            return self._experiment.search.least_slots
+        return slots_that_fit(memory, free_bytes(self._device, self._memory_share), self._experiment)
 
     def _attempt(self, width: int, slots: int, trials: Sequence[Assignment]) -> _Shortage | None:
         """Train these trials and those that the owner gives; return what was left when memory ran out."""

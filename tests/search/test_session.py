@@ -28,6 +28,14 @@ def test_workers_share_what_there_is(wishes, cluster, expected):
     assert share.device == ("cuda" if share.gpus else "cpu")
 
 
+@pytest.mark.parametrize(
+    ("cluster", "memory"),
+    [(Cluster(16, 0, 1), 1 / 16), (Cluster(64, 0, 4), 1 / 16), (Cluster(16, 1, 1), 0.25), (Cluster(8, 8, 1), 1)],
+)
+def test_workers_share_the_memory_of_their_gpu_or_of_their_node(cluster, memory):
+    assert share_resources(ResourcesConfig(), cluster, num_trials=1000).memory == memory
+
+
 def test_there_are_no_more_workers_than_trials():
     assert share_resources(ResourcesConfig(), Cluster(64, 0, 1), num_trials=3).num_workers == 3
 

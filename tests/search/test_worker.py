@@ -431,6 +431,16 @@ def test_the_members_of_a_trial_stay_together_when_memory_runs_out(new_owner, wo
     assert results(owner) == undisturbed(**settings)
 
 
+@pytest.mark.parametrize(("free", "slots"), [(10**12, 4), (0, 1)])
+def test_without_a_wish_the_slots_follow_from_the_memory(new_owner, work, monkeypatch, free, slots):
+    owner = new_owner(**ONE_WIDTH, resources={"slots": None})
+    monkeypatch.setattr("raytag.search.worker.free_bytes", lambda *_: free)
+
+    work(owner)
+
+    assert [choice["slots"] for choice in owner._study.choices()] == [slots]
+
+
 def test_a_later_worker_begins_with_the_slots_that_fit(new_owner, work):
     owner = new_owner()
     owner.limit_slots("b", 64, "cpu", 1)
