@@ -35,13 +35,13 @@ class EncoderLayer(nn.Module):
         self.feed_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.feed_up = HiddenLinear(width, 2 * width)
         self.feed_down = HiddenLinear(2 * width, width)
-        self.dropout = SeededDropout(dropout)
+        self.attention_dropout, self.feed_dropout = SeededDropout(dropout), SeededDropout(dropout)
 
     def forward(self, tokens: Tensor, rows: Rows) -> Tensor:
         """Map (N, D) tokens to (N, D)."""
-        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), rows))
+        tokens = tokens + self.attention_dropout(self.attention(self.attention_norm(tokens), rows))
         hidden = functional.relu(self.feed_up(self.feed_norm(tokens)))
-        fed: Tensor = tokens + self.dropout(self.feed_down(hidden))
+        fed: Tensor = tokens + self.feed_dropout(self.feed_down(hidden))
         return fed
 
 

@@ -47,7 +47,10 @@ class DropoutSource(nn.Module):
 
 
 class SeededDropout(nn.Module):
-    """Zero each number with the source's probability and divide the others by 1 - p, in training only."""
+    """Zero each number with the source's probability and divide the others by 1 - p, in training only.
+
+    A layer is for one place in a model: if it were called twice in a forward pass, it would draw the same mask twice.
+    """
 
     def __init__(self, source: DropoutSource) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from raytag.config.hyperparameters import Hyperparameters
 from raytag.mup.multipliers import initialise, rule_table
 from raytag.tagging.packing import pack
 from raytag.tagging.tagger import GN2
+from raytag.training.dropout import SeededDropout
 
 CONFIG = TaggerConfig(num_layers=2)
 READOUTS = (
@@ -212,6 +214,20 @@ def test_dropout_follows_its_seed_alone(make_jets):
     assert not torch.equal(first, other)
 
 
+def test_every_dropout_of_a_forward_pass_drops_other_numbers(make_jets):
+    """Both branches of an encoder layer too, whose numbers have the same places."""
+    model, calls = dropping(0.5), []
+    for module in model.modules():
+        if isinstance(module, SeededDropout):
+            module.register_forward_hook(lambda _module, _inputs, thinned: calls.append(thinned != 0))
+
+    model(pack(make_jets((5, 9)), with_pairs=True))
+
+    assert len(calls) == 2 * CONFIG.num_layers
+    for one, other in combinations(calls, 2):
+        assert (one == other).double().mean() == pytest.approx(0.5, abs=0.1)
+
+
 def test_dropout_is_off_in_evaluation_and_at_zero(make_jets):
     batch = pack(make_jets((5, 9)), with_pairs=True)
     without, evaluating, training = dropping(0.0), dropping(0.5).eval(), dropping(0.5)
@@ -225,7 +241,7 @@ def test_dropout_is_off_in_evaluation_and_at_zero(make_jets):
 
 
 def test_dropout_keeps_the_mean():
-    dropout = dropping(0.25).encoder.layers[0].dropout
+    dropout = dropping(0.25).encoder.layers[0].feed_dropout
     ones = torch.ones(1000, 100, dtype=torch.float64)
 
     thinned = dropout(ones)
