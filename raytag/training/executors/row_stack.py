@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from raytag.training.layout import ALIGNMENT_BYTES
 from raytag.training.workload import TrialModel
 
 __all__ = ["RowStack"]
@@ -31,7 +32,7 @@ class RowStack:
         places = sorted((int(p.storage_offset()) - origin, name, p.shape) for name, p in models[0].named_parameters())
         self.parameters = {name: _part(self._values, start, shape).requires_grad_() for start, name, shape in places}
         stops = [start + shape.numel() for start, _, shape in places]
-        starts = [start for start, _, _ in places[1:]] + stops[-1:]
+        starts = [*(start for start, _, _ in places[1:]), self._values.shape[1]]
         #: Zeros for the stretch between each parameter and the next.
         self._gaps = [self._values.new_zeros(len(models), b - a) for a, b in zip(stops, starts, strict=True)]
 
@@ -64,17 +65,22 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 
 def _row(model: TrialModel, of: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the stretch of memory in which one kind of a model's tensors lies, as a vector."""
+    """Return the stretch of memory in which one kind of a model's tensors lies, as a vector of whole cache lines.
+
+    Rows that are copied together then begin on cache lines too, and a matrix product rounds the same in each.
+    """
     tensors = [of(parameter) for parameter in model.parameters()]
     start = min(tensor.storage_offset() for tensor in tensors)
     stop = max(tensor.storage_offset() + tensor.numel() for tensor in tensors)
-    return tensors[0].as_strided((stop - start,), (1,), start)
+    grain = ALIGNMENT_BYTES // tensors[0].element_size()
+    return tensors[0].as_strided((-(-(stop - start) // grain) * grain,), (1,), start)
 
 
 def _is_even(rows: Sequence[Tensor]) -> bool:
-    """Whether rows of one memory follow each other at equal distances."""
+    """Whether rows of one memory follow each other at equal distances; the same row twice does not."""
     starts = [row.storage_offset() for row in rows]
-    return len({second - first for first, second in pairwise(starts)}) <= 1
+    distances = {second - first for first, second in pairwise(starts)}
+    return len(distances) <= 1 and 0 not in distances
 
 
 def _see_together(rows: Sequence[Tensor]) -> Tensor:

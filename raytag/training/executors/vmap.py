@@ -51,10 +51,11 @@ class Vmap:
         return RowLosses(totals[back], tasks[back]) if len(losses) > 1 else losses[0]
 
     def _run_together(self, models: Sequence[TrialModel], batch: Any) -> RowLosses:
-        num_rows, num_fillers = len(models), 0
-        if self._compile_mode != "off":
-            num_fillers = ladder_size(num_rows) - num_rows
-        filled = [*models, *[models[0]] * num_fillers]
+        num_rows = len(models)
+        size = ladder_size(num_rows) if self._compile_mode != "off" else num_rows
+        # A row alone is run twice: one matrix product is rounded unlike a stack of them, and a trial's numbers must not
+        # depend on its company. From two rows on they are the same bits on the CPU.
+        filled = [*models, *[models[0]] * (max(size, 2) - num_rows)]
         stack = self._stack(filled)
         stack.refresh()
         buffers = [dict(model.named_buffers()) for model in filled]
