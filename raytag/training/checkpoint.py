@@ -15,7 +15,7 @@ from raytag.training.trial import RowState, Trial
 
 __all__ = ["Checkpoint", "load", "save"]
 
-VERSION = 2
+VERSION = 3
 
 History = Mapping[int, Mapping[str, float]]
 
@@ -86,8 +86,8 @@ def load(path: Path) -> Checkpoint:
         state=state,
         table=RuleTable.from_dict(content["rules"]),
         history=content["history"],
-        losses=content.get("losses", ()),  # earlier files lack the last two
-        seconds=content.get("seconds", 0.0),
+        losses=content["losses"],
+        seconds=content["seconds"],
     )
 
 
@@ -101,6 +101,9 @@ def _read(path: Path) -> dict[str, Any]:
     version = content.get("raytag_checkpoint") if isinstance(content, dict) else None
     if version != VERSION:
         found = "none" if version is None else version
-        raise StudyError(f"{path}: expected a raytag checkpoint of version {VERSION}, found {found}.")
+        raise StudyError(
+            f"{path}: expected a raytag checkpoint of version {VERSION}, found {found}. "
+            "Use the raytag that wrote it, or remove the file to train from the start."
+        )
     checked: dict[str, Any] = content
     return checked

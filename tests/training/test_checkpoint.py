@@ -113,8 +113,18 @@ def test_a_foreign_file_is_refused(tmp_path):
     path = tmp_path / "model.pt"
     torch.save({"state_dict": {}}, path)
 
-    with pytest.raises(StudyError, match="expected a raytag checkpoint of version 2, found none"):
+    with pytest.raises(StudyError, match="expected a raytag checkpoint of version 3, found none"):
         checkpoint.load(path)
+
+
+def test_a_file_of_another_version_is_refused_with_advice(saved):
+    """Version 2 was also that of rule tables without an optimizer."""
+    content = torch.load(saved)
+    del content["rules"]["optimizer"]
+    torch.save(content | {"raytag_checkpoint": 2}, saved)
+
+    with pytest.raises(StudyError, match=r"of version 3, found 2\. Use the raytag that wrote it, or remove the file"):
+        checkpoint.load(saved)
 
 
 def test_a_missing_file_is_named(tmp_path):
