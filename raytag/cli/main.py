@@ -23,13 +23,14 @@ from raytag.errors import CheckError, RaytagError
 __all__ = ["build_parser", "main"]
 
 # modules of raytag.cli, in the order of the help page
-COMMANDS = ("data", "validate", "check", "search", "extract", "ensemble", "transfer")
+COMMANDS = ("data", "validate", "plan", "check", "search", "extract", "ensemble", "transfer")
 
 _DESCRIPTION = "Tune a narrow jet tagger with many small trials, then train the wide one once (muTransfer)."
 _EXAMPLES = """\
 examples:
   raytag data simulate data/ttbar --process ttbar --jets 60000 --seed 1
   raytag validate experiments/gn2_width.yaml
+  raytag plan experiments/gn2_width.yaml --calibrate
   raytag search experiments/gn2_width.yaml search.trials_per_width=50
   raytag extract gn2_width best --width 64
   raytag ensemble gn2_width --top 5

@@ -23,10 +23,20 @@ from raytag.training.layout import Layout
 from raytag.training.optimizer import moments_of
 from raytag.training.workload import TrialModel, Workload
 
-__all__ = ["CPU_SLOTS", "GroupMemory", "free_bytes", "group_memory", "process_bytes", "slots_that_fit"]
+__all__ = [
+    "CPU_SLOTS",
+    "FIRST_STEP_BYTES",
+    "ExecutorWish",
+    "GroupMemory",
+    "free_bytes",
+    "group_memory",
+    "process_bytes",
+    "slots_that_fit",
+]
 
 MIB = 2**20
 
+#: What ``resources.executor`` may say.
 ExecutorWish = ExecutorName | Literal["auto"]
 
 #: What is allocated for a byte of activations, and for one of the minibatches that stay. On the CPU glibc keeps freed
