@@ -77,10 +77,10 @@ def _row(model: TrialModel, of: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _is_even(rows: Sequence[Tensor]) -> bool:
-    """Whether rows of one memory follow each other at equal distances; the same row twice does not."""
+    """Whether rows of one memory follow each other at equal distances; no row twice, and none before an earlier one."""
     starts = [row.storage_offset() for row in rows]
     distances = {second - first for first, second in pairwise(starts)}
-    return len(distances) <= 1 and 0 not in distances
+    return len(distances) <= 1 and min(distances, default=1) > 0
 
 
 def _see_together(rows: Sequence[Tensor]) -> Tensor:

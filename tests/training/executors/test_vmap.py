@@ -41,6 +41,17 @@ def test_losses_and_gradients_are_those_of_the_loop(slots):
             )
 
 
+def test_rows_may_come_in_any_order():
+    made = group(Vmap(), (0, 2, 4))
+    batch = made.workload.train_batch(7)
+    models = [made.model(slot) for slot in (4, 2, 0)]
+
+    found = made.executor(made.workload, models, [batch] * 3)
+
+    expected = Loop()(made.workload, models, [batch] * 3)
+    torch.testing.assert_close(found.tasks, expected.tasks, rtol=1e-12, atol=0)
+
+
 def test_rows_at_the_same_step_run_in_one_call(monkeypatch):
     made = group(Vmap(), range(6))
     calls = []
