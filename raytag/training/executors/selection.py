@@ -59,7 +59,7 @@ def choose_executor(
     was chosen.
     """
     bench = _Bench(workload, width, slots, mup, training, device)
-    loop, *others = _candidates(workload.layouts, slots, resources)
+    loop, *others = _candidates(workload, slots, resources)
     if not others:
         chosen, reason = loop, "no other candidate"
     else:
@@ -76,14 +76,25 @@ def choose_executor(
     return ExecutorChoice(width, slots, device.type, chosen, reason, bench.figures())
 
 
-def _candidates(layouts: Sequence[str], slots: int, resources: ResourcesConfig) -> list[Candidate]:
+def _candidates(workload: Workload[Any], slots: int, resources: ResourcesConfig) -> list[Candidate]:
     """Return the plain loop in the default layout, then what else comes into question."""
+    layouts = workload.layouts
     modes: list[CompileMode] = ["off"] if resources.compile == "off" else ["off", resources.compile]
     if resources.executor == "auto":
         names: list[ExecutorName] = ["loop", "vmap"] if slots > 1 else ["loop"]
         return [Candidate(*combination) for combination in itertools.product(names, modes, layouts)]
-    loop, named = Candidate("loop", "off", layouts[0]), Candidate(resources.executor, modes[-1], layouts[0])
+    layout = layouts[0] if resources.compile == "off" else _layout_to_compile_for(workload)
+    loop, named = Candidate("loop", "off", layouts[0]), Candidate(resources.executor, modes[-1], layout)
     return list(dict.fromkeys([loop, named]))
+
+
+def _layout_to_compile_for(workload: Workload[Any]) -> str:
+    """Return the first layout whose batches have few shapes, without which vmap cannot be compiled, or the default."""
+    for layout in workload.layouts:
+        workload.use_layout(layout)
+        if workload.has_static_shapes:
+            return layout
+    return workload.layouts[0]
 
 
 def _fastest(loop: Candidate, seconds: Mapping[Candidate, Sequence[float]]) -> tuple[Candidate, str]:

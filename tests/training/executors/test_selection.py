@@ -6,6 +6,7 @@ import pytest
 import torch
 from toy_workload import ToyWorkload, toy_experiment
 
+from raytag.config.experiment import ResourcesConfig
 from raytag.training.executors import Candidate, ExecutorChoice, Loop, Vmap, choose_executor, executor_of, selection
 
 CPU = torch.device("cpu")
@@ -120,6 +121,22 @@ def test_a_named_executor_is_held_against_the_loop_but_not_timed():
     assert choice.reason == "named by resources.executor"
     assert of(choice, VMAP).deviation < 1e-12
     assert of(choice, VMAP).milliseconds is None
+
+
+def test_a_named_executor_is_compiled_for_the_layout_of_few_shapes():
+    class SomeShapes(ToyWorkload):
+        layouts = ("plain", "static")
+
+        def use_layout(self, name):
+            self.has_static_shapes = name == "static"
+
+    def named(executor, mode):
+        resources = ResourcesConfig(executor=executor, compile=mode)
+        return selection._candidates(SomeShapes(), 4, resources)[-1]
+
+    assert named("vmap", "default") == Candidate("vmap", "default", "static")
+    assert named("loop", "reduce_overhead") == Candidate("loop", "reduce_overhead", "static")
+    assert named("vmap", "off") == VMAP
 
 
 def test_a_named_executor_that_disagrees_gives_way_to_the_loop(monkeypatch):
