@@ -6,7 +6,10 @@ population, because all its trials must be there when a generation ends.
 
 from __future__ import annotations
 
+from raytag.config.experiment import Experiment
+from raytag.config.space import SearchSpace
 from raytag.records import Move
+from raytag.search.folder import StudyFolder
 from raytag.search.members import Assignment
 from raytag.search.owner import StudyOwner
 
@@ -16,12 +19,9 @@ __all__ = ["PopulationOwner"]
 class PopulationOwner(StudyOwner):
     """Hand out populations; otherwise see :class:`StudyOwner`."""
 
-    _leases: dict[str, tuple[int, int]]  # worker → width and number of its population
-
-    def register(self, worker: str) -> None:
-        """Announce a worker that starts."""
-        self._leases = getattr(self, "_leases", {})
-        super().register(worker)
+    def __init__(self, folder: StudyFolder, experiment: Experiment, space: SearchSpace, num_workers: int) -> None:
+        super().__init__(folder, experiment, space, num_workers)
+        self._leases: dict[str, tuple[int, int]] = {}  # worker → width and number of its population
 
     def lease(self, worker: str) -> int | None:
         """Return the width of the next population, the widest first, or None; all its trials are the worker's."""

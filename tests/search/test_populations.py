@@ -175,6 +175,15 @@ def test_the_population_of_a_dead_worker_goes_whole_to_the_next(start):
     assert [owner.ask("b", 32, 4).name for _ in range(4)] == NAMES[:4]
 
 
+def test_a_worker_may_die_before_it_has_registered(start):
+    owner = start(workers=())
+
+    owner.release("a", "its process died")
+
+    owner.register("a")
+    assert owner.lease("a") == 32
+
+
 def test_a_trial_that_fails_leaves_its_population(start):
     owner = start()
     owner.lease("a")
