@@ -96,6 +96,7 @@ class _Bench:
                 "num_steps": NUM_STEPS,
                 "evaluate_every": NUM_STEPS,
                 "precision": "float64",
+                "autocast": "none",
                 "batch_size": min(BATCH_SIZE, experiment.training.batch_size),
             }
         )

@@ -1,9 +1,11 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from toy_workload import ToyWorkload, toy_experiment
 
 from raytag.config.experiment import DataConfig, Experiment, SearchConfig, TaggerConfig, TrainingConfig
 from raytag.config.hyperparameters import Hyperparameters
+from raytag.training import gates
 from raytag.training.executors import Loop, Vmap
 from raytag.training.precision import allow_tf32
 from raytag.training.trial import Trial
@@ -71,6 +73,15 @@ def test_a_group_runs_its_rows_as_training_autocast_says(train):
     _, explicit = train(Loop("bfloat16"))
 
     assert torch.equal(default, explicit)
+
+
+def test_the_gates_run_in_float64_without_autocast():
+    experiment = toy_experiment(training={"autocast": "bfloat16"})
+
+    group = gates._Bench.open(ToyWorkload.open, experiment).group(32, slots=1)
+
+    assert group.executor == Loop(autocast="none")
+    assert {parameter.dtype for parameter in group.model(0).parameters()} == {torch.float64}
 
 
 def test_autocast_from_float64_is_refused():
