@@ -22,8 +22,8 @@ def flops_per_step(workload: Workload[Any], model: TrialModel) -> int:
     """Count the operations of one training step, forward and backward, on the first batch.
 
     Matrix products count, at two operations per multiply and add; elementwise work and the optimizer do not. All steps
-    of a width cost the same up to the number of tracks in a batch, so this is called once per width. It runs a step,
-    but leaves parameters and gradients alone.
+    of a width cost the same up to the number of tracks in a batch, in any executor, so this is called once per width.
+    What a layout adds to a batch to fill it up counts too. It runs a step, but leaves parameters and gradients alone.
     """
     with FlopCounterMode(display=False) as counter:
         losses = workload.loss_terms(model, workload.train_batch(0)).losses

@@ -3,7 +3,10 @@ from dataclasses import dataclass
 import torch
 from toy_workload import NUM_CLASSES, NUM_FEATURES, NUM_TOKENS, ToyModel, ToyWorkload
 
+from raytag.config.hyperparameters import Hyperparameters
 from raytag.training.cost import activation_bytes, batch_bytes, flops_per_step
+from raytag.training.executors import Vmap
+from raytag.training.trial import Trial
 from raytag.training.workload import LossTerms, TrialModel
 
 JETS = 32
@@ -34,6 +37,28 @@ def test_counting_leaves_the_model_alone():
     flops_per_step(ToyWorkload(JETS), model)
 
     assert all(parameter.grad is None and (parameter == 1).all() for parameter in model.parameters())
+
+
+def test_events_of_a_fold_cost_what_others_cost():
+    workload, model = ToyWorkload(JETS, num_folds=2), ToyModel(32, 32, "mup")
+    costs = []
+    for fold in (None, 0):
+        model.hold_out(fold)
+        costs.append(flops_per_step(workload, model))
+
+    assert costs[0] == costs[1] == flops_per_step(ToyWorkload(JETS), model)
+
+
+def test_a_row_costs_the_same_whatever_executor_runs_it(make_group):
+    group = make_group(slots=2, executor=Vmap())
+    for slot in (0, 1):
+        group.start(slot, Trial(f"trial-{slot}", 32, slot, Hyperparameters()))
+    before = flops_per_step(group.workload, group.model(1))
+
+    group.step()
+
+    assert flops_per_step(group.workload, group.model(1)) == before
+    assert before == flops_per_step(ToyWorkload(JETS), ToyModel(32, 32, "mup"))
 
 
 class Chain(TrialModel):
