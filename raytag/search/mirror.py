@@ -66,7 +66,7 @@ class StudyMirror:
         self._tags: dict[str, str] = {}
         self._records: dict[str, TrialRecord] = {}
         self._pending: dict[str, TrialRecord] = {}
-        self._has_warned = self._is_closed = False
+        self._has_warned = self._is_closed = self._follows_values = False
         self._lock = threading.Lock()
 
     def open(self) -> None:
@@ -139,7 +139,9 @@ class StudyMirror:
     def _sync(self) -> None:
         logbook = self._open()
         if self._parent is None:
-            members = _member_tags(self._folder.load_settings()[0].search)
+            search = self._folder.load_settings()[0].search
+            self._follows_values = search.scheduler == "pbt"
+            members = _member_tags(search)
             tags = {"raytag.kind": "study", "raytag.study": self._name, **members, DESCRIPTION: NOTE, **self._tags}
             self._parent = logbook.open_run(self._study, self._name, tags)
             self._parent.set_status("RUNNING")
@@ -159,31 +161,28 @@ class StudyMirror:
         # MLflow's Compare page begins with the metric that was written first: let it be the objective.
         run.follow(
             {
-                step: {"objective": m[OBJECTIVE], **m, **_of_members(record, step), **_changed(record, step)}
+                step: {"objective": m[OBJECTIVE], **m, **_of_members(record, step), **self._followed(record, step)}
                 for step, m in record.history.items()
             }
         )
         if record.history:
-            run.note(_numbers(record))
+            run.note({"hp.width": record.width, **({} if self._follows_values else _numbers(record, record.last_step))})
         if record.is_finished and record.num_members > 1:
             run.write("members.csv", sheet_of_members(record))
         # The tags come last but for the status, so a failure text cut short is written again.
         run.tag({"state": record.state, "worker": record.worker or "", **_failure(record)})
         run.set_status(_STATUS[record.state])
 
-
-def _numbers(record: TrialRecord) -> dict[str, float]:
-    """Return the searched values as numbers, which MLflow's plots can use as axes; parameters are text to it."""
-    numbers = {f"hp.{name}": value for name, value in record.searched.items()}
-    return {**numbers, "hp.log2_lr": math.log2(record.lr), "hp.width": record.width}
+    def _followed(self, record: TrialRecord, step: int) -> dict[str, float]:
+        """Return the values of a trial of a population, which may change at any step; other trials keep theirs."""
+        return _numbers(record, step) if self._follows_values else {}
 
 
-def _changed(record: TrialRecord, step: int) -> dict[str, float]:
-    """Return the searched values that a trial of a population had up to a step; other trials keep theirs."""
-    if not record.moves:
-        return {}
+def _numbers(record: TrialRecord, step: int) -> dict[str, float]:
+    """Return the searched values up to a step as numbers, which MLflow can plot against; parameters are text to it."""
     hyperparameters = record.hyperparameters_at(step)
-    return {f"hp.{name}": getattr(hyperparameters, name) for name in record.searched}
+    numbers = {f"hp.{name}": getattr(hyperparameters, name) for name in record.searched}
+    return {**numbers, "hp.log2_lr": math.log2(hyperparameters.lr)}
 
 
 def _of_members(record: TrialRecord, step: int) -> dict[str, float]:

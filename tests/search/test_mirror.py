@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.errors import RaytagError
 from raytag.logbook import Logbook
-from raytag.records import TrialRecord, TrialState
+from raytag.records import Move, TrialRecord, TrialState
 from raytag.search.mirror import StudyMirror
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
@@ -213,6 +213,22 @@ def test_every_members_objective_can_be_followed(open_mirror, runs, uri):
     assert [(point.step, point.value) for point in points] == [(10, 5.1), (20, 5.05)]
     members = [name for name in run.data.metrics if name.startswith("member/")]
     assert len(members) == 12  # the objective and the loss of six, and no figure that is looked at once
+
+
+@pytest.mark.parametrize("prepared", [{"scheduler": "pbt", "population": 4, "trials_per_width": 4}], indirect=True)
+@pytest.mark.parametrize("steps", [(20,), (10, 20)], ids=["written at the end", "followed"])
+def test_the_values_of_a_population_can_be_followed_whenever_they_are_written(open_mirror, runs, uri, steps):
+    moved = Hyperparameters(lr=2.0**-6, alpha_output=2.0)
+    mirror = open_mirror()
+    for step in steps:
+        history = {at: metrics for at, metrics in HISTORY.items() if at <= step}
+        moves = {10: Move("w32-0001", moved)} if step > 10 else {}
+        mirror.sync([record(0, history=history, moves=moves, hyperparameters=moved)])
+
+    client, run_id = MlflowClient(tracking_uri=uri), runs()["w32-0000"].info.run_id
+    for name, values in (("hp.lr", [2.0**-7, 2.0**-6]), ("hp.log2_lr", [-7, -6])):
+        points = client.get_metric_history(run_id, name)
+        assert [(point.step, point.value) for point in points] == list(zip((10, 20), values, strict=True))
 
 
 def test_a_finished_trial_has_its_matrix_as_a_sheet(open_mirror, runs, uri, tmp_path):
