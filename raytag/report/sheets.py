@@ -26,7 +26,8 @@ def sheet_of_trials(records: Sequence[TrialRecord]) -> str:
     """Return all trials width by width, the completed ones first and best first.
 
     Columns: what the trial reached and how (``tied`` says whether it is tied with the best of its width), the spread of
-    its members, each member's objective, the searched values. What a trial does not have is empty.
+    its members, each member's objective, the searched values (those of the last generation, in a population). What a
+    trial does not have is empty.
     """
     ranked = sorted(records, key=_place)
     members = max((record.member_labels for record in records), key=len, default=())
@@ -36,7 +37,7 @@ def sheet_of_trials(records: Sequence[TrialRecord]) -> str:
     rows: list[list[object]] = [[*head, *(members if len(members) > 1 else ()), *searched]]
     for record in ranked:
         rows.append([*_outcome(record, best[record.width]), *_members(record, len(members))])
-        rows[-1] += [record.searched.get(name) for name in searched]
+        rows[-1] += [getattr(record.hyperparameters, name) if name in record.searched else None for name in searched]
     return _sheet(rows)
 
 

@@ -1,6 +1,7 @@
 import csv
+from dataclasses import replace
 
-from raytag.records import TrialState
+from raytag.records import Move, TrialState
 from raytag.report.sheets import sheet_of_members, sheet_of_trials
 
 
@@ -40,6 +41,16 @@ def test_a_trials_row_holds_outcome_spread_members_and_values(make_matrix):
         "r0f0": "0.51", "r0f1": "0.58", "r1f0": "0.51", "r1f1": "0.62", "lr": "0.001", "alpha_output": "2",
     }  # fmt: skip
     assert found["w32-0000"]["tied"] == ""
+
+
+def test_a_trial_of_a_population_has_the_values_it_ended_with(make_record):
+    record = make_record(32, 0, 0.5)
+    moved = record.hyperparameters.model_copy(update={"lr": 0.002})
+    moved_record = replace(record, hyperparameters=moved, moves={50: Move("w32-0001", moved)})
+
+    (row,) = rows(sheet_of_trials([moved_record])).values()
+
+    assert (row["lr"], row["alpha_output"]) == ("0.002", "2")
 
 
 def test_what_a_trial_does_not_have_is_empty(make_record, make_matrix):
