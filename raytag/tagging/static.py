@@ -26,7 +26,7 @@ from raytag.tagging.rows import Block, row_lengths, side_by_side
 
 __all__ = ["StaticShapes"]
 
-# Rows of ttbar jets are filled to 97 to 99 %; a batch that does worse gets the next shape.
+# Rows of ttbar jets are filled to 97 to 99 %; a batch that does worse gets the next shape, filled to the square, etc.
 FILLED = 0.95
 
 
@@ -47,7 +47,8 @@ class Shape:
 class StaticShapes:
     """The shapes of batches of J jets drawn from a table: what they need on average and 2, 4, 8, ... deviations more.
 
-    Of ten batches about nine fit the first shape, and nearly all the others the second.
+    The rows of each are taken to be less full than those of the one before, or jets that fill rows badly, such as two
+    thirds of one each, would find none. Of ten batches about nine fit the first shape, and nearly all the others the second.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ class StaticShapes:
         short, *long = self._row_lengths
         # No two long jets share a row, for the worst case is no rarer.
         free_tokens = num_tokens - sum(length * long_jets for length in long)
-        short_rows = math.ceil(max(short_tokens / FILLED, free_tokens) / short)
+        short_rows = math.ceil(max(short_tokens / FILLED**exponent, free_tokens) / short)
         return Shape(tracks + 1, pairs, (short_rows, *(long_jets for _ in long)))
 
 

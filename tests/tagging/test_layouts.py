@@ -129,6 +129,16 @@ def test_a_batch_of_the_longest_jets_finds_a_shape(make_jets):
     assert batch.rows.slots.unique().numel() == len(batch.token_jets)
 
 
+@pytest.mark.parametrize("num_tracks", [0, 1, 9, 30])
+def test_jets_that_are_all_alike_find_a_shape(make_jets, num_tracks):
+    """Nine tracks and a register leave six of a row's 16 slots empty."""
+    static = StaticShapes(np.full(1000, num_tracks), 8)
+
+    batch = static.pack(make_jets([num_tracks] * 8), with_pairs=True)
+
+    assert batch.rows.slots.unique().numel() == len(batch.token_jets) == 8 * (num_tracks + 1) + 1
+
+
 def test_an_eager_cpu_does_not_fill_up_batches(make_workload):
     workload = make_workload()
     experiment = workload._experiment
