@@ -26,7 +26,7 @@ from raytag.tagging.rows import Block, row_lengths, side_by_side
 
 __all__ = ["StaticShapes"]
 
-# Rows of ttbar jets are filled to 97 to 99 %; a batch that does worse gets the next shape, filled to the square, etc.
+# Rows of ttbar jets are filled to 97 to 99 %; a batch that does worse gets the next shape, which expects 0.95², 0.95³, ...
 FILLED = 0.95
 
 
@@ -47,8 +47,8 @@ class Shape:
 class StaticShapes:
     """The shapes of batches of J jets drawn from a table: what they need on average and 2, 4, 8, ... deviations more.
 
-    The rows of each are taken to be less full than those of the one before, or jets that fill rows badly, such as two
-    thirds of one each, would find none. Of ten batches about nine fit the first shape, and nearly all the others the second.
+    Of ten batches about nine fit the first shape, and nearly all the others the second. Each expects less full rows
+    than the one before: jets that fill two thirds of a row each would else find none.
 
     Parameters
     ----------
