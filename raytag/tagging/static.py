@@ -26,7 +26,7 @@ from raytag.tagging.rows import Block, row_lengths, side_by_side
 
 __all__ = ["StaticShapes"]
 
-# Rows of ttbar jets are filled to 97 to 99 %; a batch that does worse gets the next shape, which expects 0.95², 0.95³, ...
+# Rows of ttbar jets are filled to 97 to 99 %; a batch that does worse gets the next shape, which expects 0.95², ....
 FILLED = 0.95
 
 
