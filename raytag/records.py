@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from raytag.config.experiment import Reduction
 from raytag.config.hyperparameters import Hyperparameters
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "are_tied",
     "best_trials",
     "difference",
+    "num_taken",
     "spread",
 ]
 
@@ -91,7 +93,8 @@ class TrialRecord:
 
     A trial may have been trained several times: K seeds (replicas) times F folds give M = K F members. ``members``
     then maps each step to the metrics of every member, in the order r0f0, r0f1, ..., r1f0, ..., ``num_folds`` is F, and
-    ``history`` holds the members' ``reduction``. With one member ``members`` is empty.
+    ``history`` holds the members' ``reduction``, of the ``best_fraction`` of them if that is its name. With one member
+    ``members`` is empty.
 
     In population-based training ``moves`` tells by step from whom the trial went on, and with what; ``hyperparameters``
     are then those of its last generation, and ``searched`` those it began with.
@@ -109,7 +112,8 @@ class TrialRecord:
     failure: str | None = None
     members: Mapping[int, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
     num_folds: int = 1
-    reduction: str = "mean"
+    reduction: Reduction = "mean"
+    best_fraction: float = 1.0
     moves: Mapping[int, Move] = field(default_factory=dict)
 
     @property
@@ -159,6 +163,11 @@ class TrialRecord:
     def num_members(self) -> int:
         """How many trainings the trial consists of."""
         return max(1, len(self.members.get(self.last_step, ())))
+
+    @property
+    def num_taken(self) -> int:
+        """How many members' objectives make the trial's."""
+        return num_taken(self.num_members, self.reduction, self.best_fraction)
 
     @property
     def member_labels(self) -> tuple[str, ...]:
@@ -237,7 +246,7 @@ def difference(first: TrialRecord, second: TrialRecord) -> Difference:
         degrees of freedom): trials of a width share no seed. Without folds all members are validated on the same jets:
         the error says how other seeds would do on these jets, not how these seeds would do on others.
     Jets
-        A trial has one member, or its worst one counts: the errors over the validation jets are added in quadrature, as
+        A trial has one member, or a single one counts: the errors over the validation jets are added in quadrature, as
         if independent. The jets are the same, so this error of the difference is too large, while the seeds are not in
         it at all.
     """
@@ -249,6 +258,17 @@ def difference(first: TrialRecord, second: TrialRecord) -> Difference:
     if _is_of_jets(first) and _is_of_jets(second):
         return Difference(mean, stderr)
     return Difference(mean, stderr, _welch(first, second), "members")
+
+
+def num_taken(num_members: int, reduction: Reduction, best_fraction: float) -> int:
+    """Return how many members' objectives a reduction averages."""
+    match reduction:
+        case "mean":
+            return num_members
+        case "worst":
+            return 1
+        case "best_fraction":
+            return max(1, math.floor(best_fraction * num_members + 1e-9))  # 0.29 of 100 is 28.999999999999996
 
 
 def are_tied(first: TrialRecord, second: TrialRecord) -> bool:
@@ -279,13 +299,13 @@ def _are_paired(first: TrialRecord, second: TrialRecord) -> bool:
 
 def _is_of_jets(record: TrialRecord) -> bool:
     """Whether the objective's error is that of one training over the validation jets."""
-    return record.num_members == 1 or record.reduction == "worst"
+    return record.num_taken == 1
 
 
 def _welch(first: TrialRecord, second: TrialRecord) -> float:
     """Return the degrees of freedom of two errors in quadrature (Welch 1947)."""
     variances = [record.objective_stderr**2 for record in (first, second)]
-    degrees = [record.num_members - 1 or math.inf for record in (first, second)]
+    degrees = [record.num_taken - 1 or math.inf for record in (first, second)]
     scatter = sum(v**2 / nu for v, nu in zip(variances, degrees, strict=True))
     return sum(variances) ** 2 / scatter if scatter > 0 else math.inf
 

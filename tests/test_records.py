@@ -10,7 +10,7 @@ def record(history):
     return TrialRecord("w32-0000", 32, 0, 1, TrialState.COMPLETE, {}, Hyperparameters(), history)
 
 
-def trial(*rows, stderr=0.01, objective=None, reduction="mean"):
+def trial(*rows, stderr=0.01, objective=None, reduction="mean", best_fraction=0.5):
     """A completed trial with these objectives of its members, a row per replica."""
     members = [value for row in rows for value in row]
     objective = sum(members) / len(members) if objective is None else objective
@@ -20,6 +20,7 @@ def trial(*rows, stderr=0.01, objective=None, reduction="mean"):
         members={100: tuple({"val/objective": value} for value in members)} if len(members) > 1 else {},
         num_folds=len(rows[0]),
         reduction=reduction,
+        best_fraction=best_fraction,
     )
 
 
@@ -92,11 +93,23 @@ def test_replicas_without_folds_add_their_errors_with_welchs_degrees_of_freedom(
 
 def test_objectives_that_are_no_means_have_no_pairs():
     def compare(reduction):
-        rows = [0.5, 0.7], [0.4, 0.9]
+        rows = [0.5, 0.7, 0.7, 0.8], [0.4, 0.6, 0.8, 0.9]
         return difference(*(trial(row, objective=row[-1], reduction=reduction) for row in rows))
 
-    assert [compare(reduction).mean for reduction in ("worst", "best_fraction")] == [pytest.approx(-0.2)] * 2
+    assert [compare(reduction).mean for reduction in ("worst", "best_fraction")] == [pytest.approx(-0.1)] * 2
     assert [compare(reduction).basis for reduction in ("worst", "best_fraction")] == ["jets", "members"]
+
+
+@pytest.mark.parametrize(
+    ("best_fraction", "degrees", "basis"), [(1.0, 6, "members"), (0.5, 2, "members"), (0.25, math.inf, "jets")]
+)
+def test_the_mean_of_the_best_has_the_degrees_of_freedom_of_these_alone(best_fraction, degrees, basis):
+    rows = [[0.5], [0.6], [0.7], [0.8]]
+    first, second = (trial(*rows, reduction="best_fraction", best_fraction=best_fraction) for _ in range(2))
+
+    apart = difference(first, second)
+
+    assert (apart.degrees, apart.basis) == (pytest.approx(degrees), basis)
 
 
 def test_single_trainings_are_told_apart_by_the_jets():

@@ -83,12 +83,15 @@ def _members(experiment: Experiment) -> str:
 
 def _noise(experiment: Experiment) -> str:
     """Say what trials will be told apart by (:func:`raytag.records.difference`)."""
+    from raytag.records import num_taken
+
     search = experiment.search
-    if search.num_members == 1 or search.reduction == "worst":
+    number = num_taken(search.num_members, search.reduction, search.best_fraction)
+    if number == 1:
         return "standard error over the validation jets; another seed is not in it"
     if search.folds > 1 and search.reduction == "mean":
         return f"paired differences over {search.folds} folds, which hold out the same jets from every trial"
-    return f"standard error over {search.num_members} trainings"
+    return f"standard error over {number} trainings"
 
 
 def _sampler(experiment: Experiment) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from raytag.config.experiment import SearchConfig
-from raytag.records import OBJECTIVE, OBJECTIVE_STDERR, SECONDS, TRAIN_FLOPS, TrialRecord
+from raytag.records import OBJECTIVE, OBJECTIVE_STDERR, SECONDS, TRAIN_FLOPS, TrialRecord, num_taken
 from raytag.search.sampling import trial_seed
 from raytag.training.trial import Trial
 
@@ -71,15 +71,9 @@ def reduce_metrics(members: Sequence[Metrics], search: SearchConfig) -> dict[str
 
 def _taken(members: Sequence[Metrics], search: SearchConfig) -> Sequence[Metrics]:
     """Return the members whose objectives are averaged."""
+    number = num_taken(len(members), search.reduction, search.best_fraction)
     ranked = sorted(members, key=lambda metrics: metrics[OBJECTIVE])
-    match search.reduction:
-        case "mean":
-            return ranked
-        case "worst":
-            return ranked[-1:]
-        case "best_fraction":
-            share = search.best_fraction * len(ranked)
-            return ranked[: max(1, math.floor(share + 1e-9))]  # 0.29 of 100 is 28.999999999999996
+    return ranked[-number:] if search.reduction == "worst" else ranked[:number]
 
 
 def _suffix(search: SearchConfig, replica: int, fold: int) -> str:

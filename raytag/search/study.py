@@ -334,6 +334,7 @@ class Study:
             members={step: tuple(of) for step in steps if (of := attributes.get(f"{MEMBERS}{step}"))},
             num_folds=search.folds,
             reduction=search.reduction,
+            best_fraction=search.best_fraction,
             worker=attributes.get(WORKER),
             failure=attributes.get(FAILURE),
         )

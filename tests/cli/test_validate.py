@@ -87,7 +87,7 @@ def test_the_summary_follows_the_search(capsys, override, line):
         (
             ["search.replicas=2", "search.folds=2", "search.reduction=best_fraction"],
             "2 seeds × 2 folds of each trial, 48 trainings in all; objective: the mean of the best 50 %",
-            "standard error over 4 trainings",
+            "standard error over 2 trainings",
         ),
         (
             ["search.folds=2", "search.reduction=worst"],
