@@ -30,7 +30,7 @@ from raytag.training.workload import TrialModel, Workload
 __all__ = ["choose_executor"]
 
 MAX_DEVIATION = 1e-9
-NUM_CHECKED_ROWS = 3
+NUM_CHECKED_ROWS = 2
 # Readouts and queries start at zero, where parts of the gradient vanish.
 PERTURBATION = 0.05
 
@@ -38,7 +38,9 @@ NUM_ROUNDS = 7
 MIN_ROUNDS = 3
 MAX_SECONDS = 20.0
 # More rows than this change a CPU's time per row little, and wide models would take minutes to time.
-MAX_TIMED_ROWS_CPU = 8
+MAX_TIMED_ROWS_CPU = 4
+# Who is this much slower than the loop in each of the first rounds is not going to win.
+HOPELESS_ROUNDS, HOPELESS_LOSS = 2, 1.1
 # What is not faster by this much may in truth be slower; so the chosen one is never below 0.97 of the loop.
 MIN_GAIN = 1.03
 
@@ -115,6 +117,12 @@ def _fastest(loop: Candidate, seconds: Mapping[Candidate, Sequence[float]]) -> t
     return best, f"{gains[best]:.2f} times as fast as {loop.name}"
 
 
+def _is_decided(seconds: Mapping[Candidate, Sequence[float]]) -> bool:
+    """Whether every candidate after the first, the loop, has been hopelessly slower in every round."""
+    loop, *others = seconds.values()
+    return all(mine < theirs / HOPELESS_LOSS for times in others for mine, theirs in zip(loop, times, strict=True))
+
+
 @dataclass
 class _Bench:
     """Runs candidates on models of its own, and keeps what it finds out about them."""
@@ -153,6 +161,8 @@ class _Bench:
         started = time.monotonic()
         for number in range(1 + NUM_ROUNDS):
             if number > MIN_ROUNDS and time.monotonic() - started > MAX_SECONDS:
+                break
+            if number > HOPELESS_ROUNDS and _is_decided(self.usable_seconds()):
                 break
             for candidate, executor in executors.items():
                 if candidate not in self.problems:

@@ -60,6 +60,15 @@ def test_vmap_is_taken_only_where_it_beats_the_loop_beyond_doubt(loop_seconds, v
     assert "plain" in reason
 
 
+@pytest.mark.parametrize(
+    ("vmap_seconds", "expected"), [([4.5, 4.5], True), ([4.5, 4.2], False), ([9.0, 3.0], False), ([], True)]
+)
+def test_only_what_loses_every_round_is_given_up_early(vmap_seconds, expected):
+    seconds = {LOOP: [4.0] * 2} | ({VMAP: vmap_seconds} if vmap_seconds else {})
+
+    assert selection._is_decided(seconds) is expected
+
+
 def test_an_executor_that_mixes_rows_is_refused(monkeypatch):
     """One that leaks a billionth of a neighbour's gradient is, however fast."""
     run = Vmap.__call__
