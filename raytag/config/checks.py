@@ -142,6 +142,12 @@ def _check_population(experiment: Experiment) -> Iterator[Finding]:
             f"{search.perturb_every} is not a multiple of training.evaluate_every ({every}). "
             f"Nearest: {_nearest(search.perturb_every, every)}.",
         )
+    if (generation := search.perturb_every or every) >= training.num_steps:
+        yield (
+            ("search", "perturb_every") if search.perturb_every else ("training", "evaluate_every"),
+            f"no trial is ever replaced: the first generation of pbt lasts {generation} of training.num_steps "
+            f"({training.num_steps}) steps. Give fewer.",
+        )
     if slots is not None and slots < search.population:
         yield (
             ("resources", "slots"),

@@ -231,6 +231,16 @@ def test_a_population_must_divide_trials_and_steps_and_fit_into_the_slots(edit):
     assert "search.first_rung: no effect: pbt stops no trial." in text
 
 
+@pytest.mark.parametrize("setting", ["search.perturb_every=100", "training.evaluate_every=100"])
+def test_a_population_needs_a_second_generation(edit, setting):
+    edit("experiment.yaml", "first_rung: 20", "scheduler: pbt\n  population: 5")
+
+    assert problems_of(load_experiment, Path("experiment.yaml"), [setting]) == [
+        f"override {setting}: no trial is ever replaced: the first generation of pbt lasts 100 of training.num_steps "
+        "(100) steps. Give fewer."
+    ]
+
+
 def test_a_width_must_also_divide_into_the_task_heads(edit):
     edit("experiment.yaml", "num_layers: 2", "num_heads: 4")
     edit("experiment.yaml", "[32, 64]", "[32, 100]")
