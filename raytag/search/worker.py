@@ -152,12 +152,19 @@ class Worker:
         first = shortage.trials[0] if shortage.trials else self._owner.ask(self._name, width, least)
         if first is None:
             return None
-        batch_size = self._experiment.training.batch_size
-        reason = (
-            f"out of memory: width {width} with batches of {batch_size} does not fit into a worker's memory "
-            f"({self._place}), even by itself. Lower training.batch_size, or let fewer workers share the memory "
-            "(resources.num_workers)."
-        )
-        self._owner.fail(self._name, first.name, reason, shortage.text)
+        self._owner.fail(self._name, first.name, self._no_room(width), shortage.text)
         RunningTrial(first, self._folder).remove_checkpoints()
         return shortage.trials[1:]
+
+    def _no_room(self, width: int) -> str:
+        """Say that the least slots of a width do not fit, and what would."""
+        search, batch_size = self._experiment.search, self._experiment.training.batch_size
+        alone, fewer = "even by itself", ""
+        if search.least_slots > 1:
+            alone = f"not even the {search.least_slots} trainings alone that advance in step"
+            fewer = "search.population or " if search.scheduler == "pbt" else "search.replicas, search.folds or "
+        return (
+            f"out of memory: width {width} with batches of {batch_size} does not fit into a worker's memory "
+            f"({self._place}), {alone}. Lower {fewer}training.batch_size, or let fewer workers share the memory "
+            "(resources.num_workers)."
+        )

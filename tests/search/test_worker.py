@@ -464,6 +464,15 @@ def test_a_trial_that_does_not_fit_by_itself_fails_with_the_reason(new_owner, wo
     assert not list(folder.path.glob("trials/*/checkpoint.pt"))
 
 
+def test_members_that_do_not_fit_together_are_not_said_to_fail_by_themselves(new_owner, work):
+    owner = new_owner(widths=(32,), trials_per_width=1, replicas=3, resources={"slots": 6})
+    work(owner, workload=TightWorkload(2, "loss_terms", 1, batch_size=8))
+
+    (record,) = records(owner).values()
+    assert "not fit into a worker's memory (cpu), not even the 3 trainings alone that advance in step." in record.failure
+    assert "Lower search.replicas, search.folds or training.batch_size" in record.failure
+
+
 @pytest.fixture
 def compactions(monkeypatch):
     """Where each compaction moved the trials: new slot by old one."""
