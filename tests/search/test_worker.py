@@ -469,7 +469,7 @@ def test_members_that_do_not_fit_together_are_not_said_to_fail_by_themselves(new
     work(owner, workload=TightWorkload(2, "loss_terms", 1, batch_size=8))
 
     (record,) = records(owner).values()
-    assert "not fit into a worker's memory (cpu), not even the 3 trainings alone that advance in step." in record.failure
+    assert "(cpu), not even the 3 trainings alone that advance in step." in record.failure
     assert "Lower search.replicas, search.folds or training.batch_size" in record.failure
 
 
