@@ -34,6 +34,7 @@ METRICS = "metrics:"  # user attribute "metrics:<step>" → {metric: value}
 MEMBERS = "members:"  # "members:<step>" → those of each member, if the trial has several
 WORKER, FAILURE, LOSSES = "worker", "failure", "losses"
 MOVE = "move:"  # "move:<step>" → from whom a trial of a population goes on after that step, and with what
+MOVES = "moves:"  # of a width's study: "moves:<population>:<step>" → all that was decided there, trial by trial
 SLOTS = "slots:"  # attribute of a width's study: "slots:<place>" → how many fit into the memory there
 EXECUTOR = "executor:"  # of a width's study: "executor:<kind of group>" → what its groups are run with, and why
 PROMOTED = "promoted"  # step of the last rung that the trial has passed
@@ -204,19 +205,17 @@ class Study:
     def evolve(self, width: int, population: int, step: int) -> dict[str, Move]:
         """Decide, and record, which trials of a population go on from which others after a generation.
 
-        Trials that have not reported the step take no part. Asked again the answer is the same.
+        Trials that have failed or have not reported the step take no part. Asked again the answer is the same, whoever
+        has failed meanwhile.
         """
-        search = self._experiment.search
-        first = population * search.population
-        records = [self._record(width, frozen) for frozen in self._trials(width)[first : first + search.population]]
-        moves = evolve(
-            {record.name: record.history[step][OBJECTIVE] for record in records if step in record.history},
-            {record.name: record.hyperparameters_at(step) for record in records},
-            self._space,
-            generation_seed(search, width, population, step),
-        )
+        study, key = self._studies[width], f"{MOVES}{population}:{step}"
+        if key not in study.user_attrs:
+            decided = self._decide(width, population, step)
+            study.set_user_attr(key, {name: move.to_dict() for name, move in decided.items()})
+        moves = {name: Move.from_dict(move) for name, move in study.user_attrs[key].items()}
         for name, move in moves.items():
-            self._set(name, f"{MOVE}{step}", move.to_dict())
+            if not self._frozen(name).state.is_finished():
+                self._set(name, f"{MOVE}{step}", move.to_dict())
         return moves
 
     def fail(self, name: str, reason: str, traceback: str = "") -> None:
@@ -255,6 +254,19 @@ class Study:
             study.set_user_attr(key, value)
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _decide(self, width: int, population: int, step: int) -> dict[str, Move]:
+        """Return the moves at the end of a population's generation."""
+        search = self._experiment.search
+        first = population * search.population
+        records = [self._record(width, frozen) for frozen in self._trials(width)[first : first + search.population]]
+        present = [record for record in records if step in record.history and record.state is not TrialState.FAILED]
+        return evolve(
+            {record.name: record.history[step][OBJECTIVE] for record in present},
+            {record.name: record.hyperparameters_at(step) for record in present},
+            self._space,
+            generation_seed(search, width, population, step),
+        )
 
     def _complete_suggestions(self) -> None:
         """Draw the values that a process still owed a trial when it was killed."""

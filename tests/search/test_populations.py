@@ -1,5 +1,7 @@
 """Population-based training with a real study and the toy workload, in this process."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from row_states import same_bits
@@ -150,6 +152,37 @@ def test_a_worker_killed_at_any_save_changes_no_result(start, work, tmp_path, mo
     expected = states(tmp_path, "undisturbed", NAMES[:4])
     for name, state in states(tmp_path, "study", NAMES[:4]).items():
         assert same_bits(state, expected[name]), name
+
+
+def test_nobody_goes_on_from_a_trial_that_is_lost(start, work, tmp_path, monkeypatch):
+    owner = start(trials_per_width=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, "evolve", Mock(side_effect=Killed))
+        with pytest.raises(Killed):
+            work(owner)
+    best = min(owner.snapshot().records, key=lambda record: record.objective).name
+    StudyFolder(tmp_path / "study").checkpoint(best).write_bytes(b"damaged")
+    close(owner)
+
+    owner = start(trials_per_width=4)
+    work(owner)
+
+    states = {record.name: record.state for record in owner.snapshot().records}
+    assert states.pop(best) is TrialState.FAILED
+    assert set(states.values()) == {TrialState.COMPLETE}
+
+
+def test_what_a_generation_has_decided_stays_when_a_trial_fails(start):
+    owner = start(population=8)
+    owner.lease("a")
+    for name in [owner.ask("a", 32, 8).name for _ in range(8)]:
+        owner.report("a", name, 10, [{"val/objective": float(name[-1])}])
+    moves = owner.evolve("a", 10)
+
+    owner.fail("a", NAMES[6], "its checkpoint is damaged")
+
+    assert moves.keys() == {NAMES[6], NAMES[7]}
+    assert owner.evolve("a", 10) == moves
 
 
 def test_two_workers_never_share_a_population(start):
