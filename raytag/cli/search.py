@@ -129,8 +129,15 @@ def _next_steps(outcome: Outcome) -> Iterator[str]:
         yield f"Picture:   {outcome.folder.picture}"
     yield f"MLflow:    {view_command(outcome.tracking_uri, program('mlflow'))}"
     if any(record.state is TrialState.COMPLETE for record in outcome.records):
-        wide = 2 * max(outcome.experiment.search.widths)
-        yield f"Next:      {program('raytag')} transfer {study_argument(outcome.folder.path)} --width {wide}"
+        yield f"Next:      {program('raytag')} {_next_command(outcome)}"
+
+
+def _next_command(outcome: Outcome) -> str:
+    """Return what to do with the best trial: widen it, unless its values changed on the way and hold for no width."""
+    search, study = outcome.experiment.search, study_argument(outcome.folder.path)
+    if search.scheduler == "pbt":
+        return f"extract {study} best"
+    return f"transfer {study} --width {2 * max(search.widths)}"
 
 
 def study_argument(path: Path) -> str:

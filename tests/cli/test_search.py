@@ -100,3 +100,9 @@ def test_the_end_says_how_the_groups_were_run(outcome):
     lines = shown(replace(outcome([[0.5]]), choices=(choice,)))
 
     assert "Executor:  width 32, 4 slots on cpu: loop, rows (no other candidate)" in lines
+
+
+def test_after_a_population_the_best_model_is_what_is_left_to_take(outcome):
+    (line,) = [line for line in shown(outcome([[0.5]], scheduler="pbt")) if line.startswith("Next:")]
+
+    assert line.endswith("raytag extract tiny best")
