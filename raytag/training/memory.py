@@ -43,9 +43,11 @@ ExecutorWish = ExecutorName | Literal["auto"]
 #: tensors of other sizes, the more so with long-lived ones in between: measured (docs/performance.md). For torch's
 #: allocator on a GPU, which rounds and splits blocks, both are guesses.
 ACTIVATION_OVERHEAD = {"cpu": 1.8, "cuda": 1.25}
-BATCH_OVERHEAD = {"cpu": 2.5, "cuda": 1.25}
+BATCH_OVERHEAD = {"cpu": 2.0, "cuda": 1.25}
 #: Rows that run at once keep this share of what they keep in turn (GN2: 0.92): masks and indices are there once.
 AT_ONCE_SHARE = 0.92
+#: The same where vmap is only tried, as mostly on a CPU: a few steps leave less behind.
+TRIED_SHARE = 0.78
 #: What the first step loads: kernels and their buffers; on a GPU also CUDA's context, outside torch's allocator.
 FIRST_STEP_BYTES = {"cpu": 30 * MIB, "cuda": 600 * MIB}
 #: Peak of a forward pass without gradients, as a share of what one with gradients keeps (GN2: 0.17 to 0.19).
@@ -103,7 +105,8 @@ class GroupMemory:
             return self.activations
         # Before vmap is used, it runs a few rows in float64, which are twice as large, beside the loop.
         num_rows = max(slots, 2 * min(slots, NUM_CHECKED_ROWS))
-        return self.activations * max(1.0, AT_ONCE_SHARE * num_rows)
+        share = TRIED_SHARE if executor == "auto" and self.device == "cpu" else AT_ONCE_SHARE
+        return self.activations * max(1.0, share * num_rows)
 
 
 def group_memory(workload: Workload[Any], width: int, experiment: Experiment, device: torch.device) -> GroupMemory:
