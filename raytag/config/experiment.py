@@ -226,6 +226,10 @@ class SearchConfig(Frozen):
         """The slots that a worker needs for what advances in step: all members of a trial, or a population."""
         return self.population if self.scheduler == "pbt" else self.num_members
 
+    def most_workers(self, num_trials: int) -> int:
+        """Return how many workers can share this many trials; a population is trained by one."""
+        return -(-num_trials // self.population) if self.scheduler == "pbt" else num_trials
+
 
 class ResourcesConfig(Frozen):
     """How Ray places the workers. The defaults use every core, and every GPU if there are any."""

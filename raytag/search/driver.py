@@ -160,7 +160,7 @@ class _Driver:
 
     def _run_on_ray(self, num_left: int, open_workload: OpenWorkload | None, tags: dict[str, str]) -> None:
         cluster = cluster_size()
-        share = share_resources(self.experiment.resources, cluster, num_left)
+        share = share_resources(self.experiment.resources, cluster, self.experiment.search.most_workers(num_left))
         self._say(f"{share} on {cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}")
         job = Job(self.experiment, self.space, self.folder, share, open_workload)
         owner = start_owner(job)

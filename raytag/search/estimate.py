@@ -189,7 +189,7 @@ def _share(experiment: Experiment) -> Share:
     if resources.num_workers is not None:  # Ray then takes the user's word for the cores
         cores = max(cores, math.ceil(resources.num_workers * resources.cpus_per_worker))
     cluster = Cluster(cores, float(torch.cuda.device_count()), num_nodes=1)
-    return share_resources(resources, cluster, search.trials_per_width * len(search.widths))
+    return share_resources(resources, cluster, search.most_workers(search.trials_per_width * len(search.widths)))
 
 
 def load_what_a_worker_loads() -> None:

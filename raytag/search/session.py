@@ -126,8 +126,8 @@ def fetch(reference: Any) -> Any:
         raise
 
 
-def share_resources(resources: ResourcesConfig, cluster: Cluster, num_trials: int) -> Share:
-    """Divide a cluster's cores and GPUs among the workers; there are never more workers than trials.
+def share_resources(resources: ResourcesConfig, cluster: Cluster, most_workers: int) -> Share:
+    """Divide a cluster's cores and GPUs among the workers.
 
     Parameters
     ----------
@@ -135,8 +135,8 @@ def share_resources(resources: ResourcesConfig, cluster: Cluster, num_trials: in
         The experiment's wishes; what it leaves open follows from the cluster.
     cluster
         All that Ray has.
-    num_trials
-        Trials that are still to be trained.
+    most_workers
+        As many as the trials that are still to be trained can keep busy.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def share_resources(resources: ResourcesConfig, cluster: Cluster, num_trials: in
         by_cpu = max(1, int(cpus / resources.cpus_per_worker))
         by_gpu = int(gpus / resources.gpus_per_worker) if resources.gpus_per_worker else int(WORKERS_PER_GPU * gpus)
         num_workers = min(by_cpu, by_gpu) if uses_gpus else by_cpu
-    num_workers = max(1, min(num_workers, num_trials))
+    num_workers = max(1, min(num_workers, most_workers))
     gpus_per_worker = resources.gpus_per_worker
     if gpus_per_worker is None:
         gpus_per_worker = _gpu_share(gpus, num_workers) if uses_gpus else 0.0

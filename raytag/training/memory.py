@@ -146,7 +146,8 @@ def slots_that_fit(memory: GroupMemory, available: int, experiment: Experiment) 
     """Choose the number of slots of a group: what the experiment says, else what is useful and fits.
 
     On a CPU that is 4, on a GPU a power of two, so that a group halves evenly: as many as fit, but no more than there
-    are trainings of a width, or 64. What advances in step gets its slots whether it fits or not.
+    are trainings of a width, or 64. A population gets one for each trial. What advances in step gets its slots whether
+    it fits or not.
 
     Parameters
     ----------
@@ -156,6 +157,8 @@ def slots_that_fit(memory: GroupMemory, available: int, experiment: Experiment) 
     resources, search = experiment.resources, experiment.search
     if resources.slots is not None:
         return resources.slots
+    if search.scheduler == "pbt":
+        return search.population
     num_trainings = search.trials_per_width * search.num_members
     most = CPU_SLOTS if memory.device == "cpu" else min(MAX_SLOTS, 1 << (num_trainings - 1).bit_length())
     slots = max(most, search.least_slots)

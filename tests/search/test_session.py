@@ -1,6 +1,6 @@
 import pytest
 
-from raytag.config.experiment import ResourcesConfig
+from raytag.config.experiment import ResourcesConfig, SearchConfig
 from raytag.errors import RaytagError
 from raytag.search.session import Cluster, ray_session, share_resources
 
@@ -21,7 +21,7 @@ from raytag.search.session import Cluster, ray_session, share_resources
     ],
 )
 def test_workers_share_what_there_is(wishes, cluster, expected):
-    share = share_resources(ResourcesConfig(**wishes), cluster, num_trials=1000)
+    share = share_resources(ResourcesConfig(**wishes), cluster, most_workers=1000)
 
     assert (share.num_workers, share.cpus, share.gpus) == expected
     assert share.num_workers * share.gpus <= cluster.gpus
@@ -33,11 +33,16 @@ def test_workers_share_what_there_is(wishes, cluster, expected):
     [(Cluster(16, 0, 1), 1 / 16), (Cluster(64, 0, 4), 1 / 16), (Cluster(16, 1, 1), 0.25), (Cluster(8, 8, 1), 1)],
 )
 def test_workers_share_the_memory_of_their_gpu_or_of_their_node(cluster, memory):
-    assert share_resources(ResourcesConfig(), cluster, num_trials=1000).memory == memory
+    assert share_resources(ResourcesConfig(), cluster, most_workers=1000).memory == memory
 
 
 def test_there_are_no_more_workers_than_trials():
-    assert share_resources(ResourcesConfig(), Cluster(64, 0, 1), num_trials=3).num_workers == 3
+    assert share_resources(ResourcesConfig(), Cluster(64, 0, 1), most_workers=3).num_workers == 3
+
+
+def test_a_population_keeps_one_worker_busy():
+    assert SearchConfig(space="space.yaml").most_workers(10) == 10
+    assert SearchConfig(space="space.yaml", scheduler="pbt", population=8).most_workers(10) == 2
 
 
 @pytest.mark.parametrize(
@@ -56,7 +61,7 @@ def test_there_are_no_more_workers_than_trials():
 )
 def test_a_worker_that_fits_nowhere_is_refused(wishes, cluster, told):
     with pytest.raises(RaytagError) as error:
-        share_resources(ResourcesConfig(**wishes), cluster, num_trials=10)
+        share_resources(ResourcesConfig(**wishes), cluster, most_workers=10)
 
     assert told in str(error.value)
     assert f"resources.{next(iter(wishes))}: " in str(error.value)

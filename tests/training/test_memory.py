@@ -68,6 +68,10 @@ def test_a_gpu_gets_no_more_slots_than_there_are_trials(trials, slots):
     assert slots_that_fit(memory("cuda"), 10**15, experiment(trials_per_width=trials)) == slots
 
 
+def test_a_group_of_a_population_has_no_slot_to_spare_on_a_large_gpu():
+    assert slots_that_fit(memory("cuda"), 10**15, experiment(scheduler="pbt", population=6)) == 6
+
+
 @pytest.mark.parametrize("available", [0, 10**15])
 @pytest.mark.parametrize("search", [{"replicas": 2, "folds": 3}, {"scheduler": "pbt", "population": 6}])
 def test_what_advances_in_step_has_its_slots_even_if_it_does_not_fit(search, available):
