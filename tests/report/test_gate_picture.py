@@ -3,29 +3,16 @@ import math
 import numpy as np
 import pytest
 from gate_figures import gate_figures
-from matplotlib.figure import Figure
+from pictures import figure_of
 
 from raytag.report.gate_picture import draw_coordinates, module_group
 
 
 @pytest.fixture
-def drawn(monkeypatch, tmp_path):
+def drawn(tmp_path):
     """Draw a report and return the figure."""
-    figures, save = [], Figure.savefig
-
-    def keep(figure, path):
-        figures.append(figure)
-        save(figure, path)
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-
-    def draw(**changes):
-        report = gate_figures(**changes)
-        draw_coordinates(report, tmp_path / "new" / "coordinates.png")
-        assert (tmp_path / "new" / "coordinates.png").stat().st_size > 10_000
-        return figures[-1]
-
-    return draw
+    path = tmp_path / "new" / "coordinates.png"
+    return lambda **changes: figure_of(draw_coordinates, gate_figures(**changes), path)
 
 
 def texts(panel):

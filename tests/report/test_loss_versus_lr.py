@@ -1,24 +1,18 @@
-import matplotlib.figure
 import numpy as np
 import pytest
+from pictures import figure_of
 
 from raytag.records import TrialState
 from raytag.report.loss_versus_lr import draw_loss_versus_lr
 
 
 @pytest.fixture
-def draw(tmp_path, monkeypatch):
+def draw(tmp_path):
     """Draw the picture and return its panels."""
-    figures = []
-    original = matplotlib.figure.Figure.savefig
-    monkeypatch.setattr(
-        matplotlib.figure.Figure, "savefig", lambda self, path: (figures.append(self), original(self, path))
-    )
 
     def draw_(records):
-        draw_loss_versus_lr(records, tmp_path / "picture.png", "title")
-        assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
-        return [panel for panel in figures[-1].axes if panel.get_visible()]
+        figure = figure_of(draw_loss_versus_lr, records, tmp_path / "picture.png", "title")
+        return [panel for panel in figure.axes if panel.get_visible()]
 
     return draw_
 

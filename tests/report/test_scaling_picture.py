@@ -1,6 +1,6 @@
-import matplotlib.figure
 import numpy as np
 import pytest
+from pictures import figure_of
 from scaling_grid import JETS, SHAPES, make_cells
 
 from raytag.report.scaling_fit import ScalingLaw
@@ -9,19 +9,13 @@ from raytag.report.scaling_picture import draw_scaling
 
 
 @pytest.fixture
-def draw(tmp_path, monkeypatch):
+def draw(tmp_path):
     """Draw the picture and return its two panels and the labels of the legend below them."""
-    figures = []
-    original = matplotlib.figure.Figure.savefig
-    monkeypatch.setattr(
-        matplotlib.figure.Figure, "savefig", lambda self, path: (figures.append(self), original(self, path))
-    )
 
     def draw_(cells):
-        draw_scaling(analyse_scaling(cells, num_draws=20), tmp_path / "picture.png", "title")
-        assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
-        labels = [text.get_text() for legend in figures[-1].legends for text in legend.get_texts()]
-        return *figures[-1].axes, labels
+        figure = figure_of(draw_scaling, analyse_scaling(cells, num_draws=20), tmp_path / "picture.png", "title")
+        labels = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+        return *figure.axes, labels
 
     return draw_
 

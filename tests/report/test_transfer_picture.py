@@ -1,27 +1,21 @@
 import math
 
-import matplotlib.figure
 import numpy as np
 import pytest
 from lr_curves import WIDTHS, make_curve, make_curves, records_of
+from pictures import figure_of
 
 from raytag.report.transfer_analysis import analyse_transfer
 from raytag.report.transfer_picture import draw_transfer
 
 
 @pytest.fixture
-def draw(tmp_path, monkeypatch):
+def draw(tmp_path):
     """Draw the picture and return its panels, a row above a row."""
-    figures = []
-    original = matplotlib.figure.Figure.savefig
-    monkeypatch.setattr(
-        matplotlib.figure.Figure, "savefig", lambda self, path: (figures.append(self), original(self, path))
-    )
 
     def draw_(*studies):
-        draw_transfer(studies, tmp_path / "new" / "transfer.png")
-        assert (tmp_path / "new" / "transfer.png").read_bytes().startswith(b"\x89PNG")
-        return np.array(figures[-1].axes).reshape(2, -1)
+        figure = figure_of(draw_transfer, studies, tmp_path / "new" / "transfer.png")
+        return np.array(figure.axes).reshape(2, -1)
 
     return draw_
 
