@@ -24,6 +24,7 @@ from raytag.mup.multipliers import initialise
 from raytag.search.folder import StudyFolder
 from raytag.search.study import Study
 from raytag.tagging.workload import TaggingWorkload
+from raytag.training.precision import parameter_dtype
 from raytag.training.trial import Trial
 
 __all__ = ["Job"]
@@ -69,8 +70,7 @@ class Job:
 
     def _first_weights(self, trial: Trial) -> dict[str, Tensor]:
         """Return the weights from which a trial starts."""
-        dtype: torch.dtype = getattr(torch, self.experiment.training.precision)
-        model = self.workload.build_model(trial.width).to(dtype)
+        model = self.workload.build_model(trial.width).to(parameter_dtype(self.experiment.training))
         initialise(model, self.workload.rule_table(trial.width), trial.seed, trial.hyperparameters.init_scale)
         return {name: parameter.detach() for name, parameter in model.named_parameters()}
 

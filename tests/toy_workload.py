@@ -21,6 +21,7 @@ from raytag.data.schema import Split
 from raytag.mup.layers import HiddenLinear, InputLinear, PackedQKVLinear, ReadoutLinear
 from raytag.mup.roles import Declaration, Role, declare
 from raytag.training.dropout import SeededDropout
+from raytag.training.precision import parameter_dtype
 from raytag.training.workload import WHOLE, LossTerms, Shard, TrialModel, Workload
 
 CPU = torch.device("cpu")
@@ -100,7 +101,7 @@ class ToyWorkload(Workload[ToyBatch]):
     def __init__(self, experiment: Experiment, device: torch.device = CPU, shard: Shard = WHOLE) -> None:
         assert device.type == "cpu"
         super().__init__(experiment, device, shard)
-        self.batch_size, dtype = experiment.training.batch_size, getattr(torch, experiment.training.precision)
+        self.batch_size, dtype = experiment.training.batch_size, parameter_dtype(experiment.training)
         self.events = {split: _events(count, split, dtype) for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL))}
         if experiment.search.folds > 1:
             folds = torch.arange(NUM_TRAIN) % experiment.search.folds

@@ -27,6 +27,7 @@ from raytag.training.memory import (
     process_bytes,
     slots_that_fit,
 )
+from raytag.training.precision import parameter_dtype
 from raytag.training.workload import Workload
 
 __all__ = ["Estimate", "WidthEstimate", "estimate", "load_what_a_worker_loads"]
@@ -201,5 +202,5 @@ def load_what_a_worker_loads() -> None:
 
 
 def _flops_per_step(workload: Workload[Any], width: int) -> int:
-    dtype: torch.dtype = getattr(torch, workload.experiment.training.precision)
+    dtype = parameter_dtype(workload.experiment.training)
     return flops_per_step(workload, workload.build_model(width).to(workload.device, dtype))

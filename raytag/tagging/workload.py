@@ -24,6 +24,7 @@ from raytag.tagging.losses import classification_terms, vertexing_terms
 from raytag.tagging.packing import JetBatch, RowLayout, pack
 from raytag.tagging.static import StaticShapes
 from raytag.tagging.tagger import GN2
+from raytag.training.precision import parameter_dtype
 from raytag.training.workload import WHOLE, LossTerms, Shard, TrialModel, Workload
 
 __all__ = ["TaggingWorkload"]
@@ -46,7 +47,7 @@ class TaggingWorkload(Workload[JetBatch]):
         self.task_names = experiment.model.tasks
         self.layouts: tuple[BatchLayout, ...] = _layouts(experiment, device)
         self._layout: BatchLayout = self.layouts[0]
-        self._dtype: torch.dtype = getattr(torch, experiment.training.precision)
+        self._dtype = parameter_dtype(experiment.training)
         self._tables: dict[Split, JetTable] = {}
         self._recent: OrderedDict[int, JetBatch] = OrderedDict()
 

@@ -23,6 +23,7 @@ from raytag.search.study import Study
 from raytag.trained.choice import top_trials
 from raytag.trained.extract import load_member
 from raytag.trained.restore import restore
+from raytag.training.precision import parameter_dtype
 from raytag.training.workload import Workload
 
 __all__ = ["Ensemble", "MeasuredTrial", "measure_ensemble", "plan_ensemble"]
@@ -127,7 +128,7 @@ def _member_names(plan: EnsemblePlan, record: TrialRecord) -> list[str]:
 def _predict(plan: EnsemblePlan, workload: Workload[object], record: TrialRecord, name: str) -> Tensor:
     """Return one training's class probabilities (J, C)."""
     saved, model = load_member(plan.folder, record, name), workload.build_model(record.width)
-    restore(model, saved.state, getattr(torch, workload.experiment.training.precision), workload.device)
+    restore(model, saved.state, parameter_dtype(workload.experiment.training), workload.device)
     return workload.predict(model, plan.split)
 
 

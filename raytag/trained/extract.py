@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from raytag import __version__
 from raytag.config.experiment import Experiment
 from raytag.config.resolved import dump_experiment
@@ -27,6 +25,7 @@ from raytag.trained.model_file import Inputs, ModelFile
 from raytag.trained.restore import restore
 from raytag.training import checkpoint
 from raytag.training.checkpoint import Checkpoint
+from raytag.training.precision import parameter_dtype
 
 __all__ = ["extract", "load_member", "model_file"]
 
@@ -90,7 +89,7 @@ def model_file(
         width=saved.state.trial.width,
         mup=mup,
     )
-    restore(model, saved.state, getattr(torch, experiment.training.precision))
+    restore(model, saved.state, parameter_dtype(experiment.training))
     return ModelFile(
         state_dict=model.state_dict(),
         experiment=dump_experiment(experiment),

@@ -20,6 +20,7 @@ from raytag.training.algorithms import MOMENTS
 from raytag.training.cost import activation_bytes, batch_bytes
 from raytag.training.executors.selection import NUM_CHECKED_ROWS
 from raytag.training.layout import Layout
+from raytag.training.precision import parameter_dtype
 from raytag.training.workload import Workload
 
 __all__ = [
@@ -111,7 +112,7 @@ class GroupMemory:
 def group_memory(workload: Workload[Any], width: int) -> GroupMemory:
     """Find what a group of a width needs, by running one model forward on the largest of the first minibatches."""
     training = workload.experiment.training
-    dtype: torch.dtype = getattr(torch, training.precision)
+    dtype = parameter_dtype(training)
     layout = Layout.of(workload.rule_table(width), dtype)
     model = workload.build_model(width).to(workload.device, dtype).train()
     model.set_hyperparameters(workload.experiment.hyperparameters)

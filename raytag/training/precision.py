@@ -1,4 +1,4 @@
-"""The precision of matrix products beyond the type of the parameters: bfloat16 autocast and TensorFloat-32."""
+"""The type of the parameters, and the precision of matrix products: bfloat16 autocast and TensorFloat-32."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import Any
 
 import torch
 
-from raytag.config.experiment import Autocast
+from raytag.config.experiment import Autocast, TrainingConfig
 
-__all__ = ["allow_tf32", "mixed_precision"]
+__all__ = ["allow_tf32", "mixed_precision", "parameter_dtype"]
+
+
+def parameter_dtype(training: TrainingConfig) -> torch.dtype:
+    """Return the type of all parameters and inputs of an experiment's models."""
+    dtype: torch.dtype = getattr(torch, training.precision)
+    return dtype
 
 
 def mixed_precision(autocast: Autocast, device: torch.device) -> AbstractContextManager[Any]:

@@ -23,6 +23,7 @@ from raytag.training.algorithms import MOMENTS
 from raytag.training.executors import Executor, Loop, RowLosses
 from raytag.training.layout import Layout
 from raytag.training.optimizer import clip_gradients, gradient_norm, update
+from raytag.training.precision import parameter_dtype
 from raytag.training.schedule import pace_of_step
 from raytag.training.storage import Storage
 from raytag.training.trial import RowState, Trial
@@ -86,7 +87,7 @@ class TrialGroup:
         self.width = width
         self.training = workload.experiment.training
         self.table = workload.rule_table(width)
-        self._dtype: torch.dtype = getattr(torch, self.training.precision)
+        self._dtype = parameter_dtype(self.training)
         self.layout = Layout.of(self.table, self._dtype)
         self.executor = executor or Loop(self.training.autocast)
         self._dropout_stream = dropout_stream

@@ -10,6 +10,7 @@ import torch
 from raytag.records import TrialRecord
 from raytag.report.ledger import Ledger, ledger_of, predict_wide_run
 from raytag.training.cost import flops_per_step
+from raytag.training.precision import parameter_dtype
 from raytag.transfer.plan import TransferPlan
 from raytag.workloads import open_workload
 
@@ -24,7 +25,7 @@ def expected_ledger(plan: TransferPlan, records: Sequence[TrialRecord]) -> Ledge
     """
     training = plan.experiment.training
     workload = open_workload(plan.experiment, torch.device("cpu"))
-    model = workload.build_model(plan.width).to(getattr(torch, training.precision))
+    model = workload.build_model(plan.width).to(parameter_dtype(training))
     train_flops = float(training.num_steps * flops_per_step(workload, model))
     wide_run = predict_wide_run(plan.source, train_flops)
     return replace(ledger_of(records, plan.source, plan.width, wide_run), is_expected=True)

@@ -24,6 +24,7 @@ from raytag.mup.multipliers import initialise
 from raytag.training.executors.choice import Candidate, CandidateFigures, ExecutorChoice, executor_of
 from raytag.training.executors.protocol import Executor
 from raytag.training.layout import Layout
+from raytag.training.precision import parameter_dtype
 from raytag.training.storage import Storage
 from raytag.training.workload import TrialModel, Workload
 
@@ -145,7 +146,7 @@ class _Bench:
         """
         training = self.workload.experiment.training
         rows = self.slots if self.workload.device.type == "cuda" else min(self.slots, MAX_TIMED_ROWS_CPU)
-        _, models = self._models(rows, getattr(torch, training.precision))
+        _, models = self._models(rows, parameter_dtype(training))
         executors = {candidate: executor_of(candidate, training.autocast) for candidate in self.deviations}
         started = time.monotonic()
         for number in range(1 + NUM_ROUNDS):
