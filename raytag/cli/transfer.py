@@ -62,8 +62,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         nargs="?",
         const="",
         metavar="RUN",
-        help="begin with the widened weights of the narrow model (or of RUN: another trial, a wide run's folder, an "
-        "extracted file), and train the narrow model on beside it",
+        help="begin with the widened weights of the narrow model (or of RUN: another trial, a training as in "
+        "w32-0007-r1, a wide run's folder, an extracted file), and train the narrow model on beside it",
     )
     parser.add_argument(
         "--verify",

@@ -28,6 +28,9 @@ from raytag.data.schema import JETS, TRACKS
 from raytag.errors import StudyError
 from raytag.mup.duplication import widen
 from raytag.search.folder import StudyFolder
+from raytag.search.members import members_of
+from raytag.search.study import Study
+from raytag.trained.choice import choose_trial
 from raytag.trained.extract import extract
 from raytag.trained.model_file import Inputs, ModelFile, read_model_file
 from raytag.training import checkpoint
@@ -62,19 +65,18 @@ class WarmStart:
 def narrow_model(study: StudyFolder, plan: TransferPlan, run: str | None = None) -> ModelFile:
     """Return the model to widen: the source trial's, or that of another trial, of a wide run's folder or of a file.
 
+    Of a trial that was trained several times it is the first training, unless ``run`` names another ("w32-0007-r1").
+
     Raises
     ------
     StudyError
         There is none, or nothing of it has been saved.
     """
-    if run is None:
-        member = None if plan.narrow == plan.source.name else plan.narrow.removeprefix(f"{plan.source.name}-")
-        return extract(study, plan.source.name, member=member)
-    if Path(run).is_file():
+    if run is not None and Path(run).is_file():
         return read_model_file(run)
-    if WideFolder(Path(run)).plan.exists():
+    if run is not None and WideFolder(Path(run)).plan.exists():
         return extract_wide(WideFolder(Path(run)))
-    return extract(study, run)
+    return _extract(study, run or plan.narrow)
 
 
 def plan_warm_start(plan: TransferPlan, study: str, narrow: ModelFile) -> WarmStart:
@@ -152,6 +154,16 @@ def widened_state(
     return replace(
         state, parameters={name: values + noise * state.parameters[name] for name, values in widened.items()}
     )
+
+
+def _extract(folder: StudyFolder, name: str) -> ModelFile:
+    """Return the model of one of the study's trainings, or of a trial's first one."""
+    study = Study.load(folder)
+    records, search = study.records(), study.experiment.search
+    trials = {training.name: record for record in records for training in members_of(record, search)}
+    trial = trials.get(name) or choose_trial(records, name)
+    training = name if name in trials else members_of(trial, search)[0].name
+    return extract(folder, trial.name, member=training.removeprefix(trial.name).removeprefix("-") or None)
 
 
 def _are_equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:

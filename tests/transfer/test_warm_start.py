@@ -6,12 +6,23 @@ import pytest
 import torch
 from finished_study import COMPLETE
 
+from raytag.config.document import dump_yaml, load_yaml
 from raytag.config.resolved import dump_experiment
 from raytag.errors import StudyError
 from raytag.trained.extract import extract
+from raytag.training import checkpoint
 from raytag.training.trial_group import TrialGroup
 from raytag.transfer.folder import WideFolder
-from raytag.transfer.warm_start import NOISE, continued_state, plan_warm_start, widened_state, write_starts
+from raytag.transfer.prepare import prepare_transfer
+from raytag.transfer.target import Target
+from raytag.transfer.warm_start import (
+    NOISE,
+    continued_state,
+    narrow_model,
+    plan_warm_start,
+    widened_state,
+    write_starts,
+)
 from raytag.workloads import open_workload
 
 CPU = torch.device("cpu")
@@ -146,6 +157,35 @@ def test_weights_that_are_not_the_sources_are_named(plan, narrow):
 
     assert plan_warm_start(plan, "tiny", other).wide.trial.name == f"w32-warm-w16-0007-from-{COMPLETE}"
     assert plan_warm_start(plan, "next", narrow).wide.trial.name == f"w32-warm-tiny-{COMPLETE}-from-{COMPLETE}"
+
+
+@pytest.fixture
+def replicated(study):
+    """The study, with two trainings of its completed trial."""
+    settings = load_yaml(study.experiment).data
+    settings["search"] |= {"replicas": 2}
+    study.experiment.write_text(dump_yaml(settings))
+    saved = checkpoint.load(study.checkpoint(COMPLETE))
+    for name in (f"{COMPLETE}-r0", f"{COMPLETE}-r1"):
+        state = replace(saved.state, trial=replace(saved.state.trial, name=name))
+        study.checkpoint(name).parent.mkdir()
+        checkpoint.save(study.checkpoint(name), state, saved.table, saved.history)
+    return study
+
+
+@pytest.mark.parametrize(
+    ("run", "name"),
+    [(None, "r0"), (COMPLETE, "r0"), ("best", "r0"), (f"{COMPLETE}-r0", "r0"), (f"{COMPLETE}-r1", "r1")],
+)
+def test_of_a_trial_of_several_trainings_the_first_is_widened_or_the_one_named(replicated, run, name):
+    plan = prepare_transfer(replicated, Target(32))
+
+    assert narrow_model(replicated, plan, run).trial.name == f"{COMPLETE}-{name}"
+
+
+def test_a_run_that_does_not_exist_is_told(replicated):
+    with pytest.raises(StudyError, match=rf"^{COMPLETE}-r2: the study has no such trial\. Did you mean "):
+        narrow_model(replicated, prepare_transfer(replicated, Target(32)), f"{COMPLETE}-r2")
 
 
 @pytest.mark.parametrize("width", [16, 40])
