@@ -6,30 +6,17 @@ from dataclasses import replace
 import mup
 import pytest
 import torch
+from mup_oracle import mu_adamw, oracle_losses
 from row_states import same_bits
-from toy_workload import ToyModel, ToyWorkload, toy_experiment
 
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.mup.duplication import widen
-from raytag.mup.multipliers import initialise
 from raytag.training import optimizer
 from raytag.training.schedule import Pace
 from raytag.training.trial import Trial
 
 WIDTH, BASE, M = 128, 32, 4
 HIDDEN = ("qkv.weight", "attend.weight", "feed.weight")
-FINITE = ("classify.bias", "regress.bias")
-
-
-def mu_adamw(model, hyperparameters):
-    """mup's own, with the epsilon that it forgets: gradients of all but the readouts' biases fall with the width."""
-    eps = {name: hyperparameters.eps / (1 if name in FINITE else M) for name, _ in model.named_parameters()}
-    return mup.MuAdamW(
-        [{"params": [parameter], "eps": eps[name]} for name, parameter in model.named_parameters()],
-        lr=hyperparameters.lr,
-        weight_decay=hyperparameters.weight_decay,
-        betas=(hyperparameters.beta1, hyperparameters.beta2),
-    )
 
 
 def mu_sgd(model, hyperparameters):
@@ -63,23 +50,13 @@ class PlainLion:
 
 
 class PlainMuon:
-    """Muon by singular value decomposition on hidden matrices, torch's AdamW on all else."""
+    """Muon by singular value decomposition on hidden matrices, mup's AdamW on all else."""
 
     def __init__(self, model, hyperparameters):
-        h = hyperparameters
-        self.model, self.hyperparameters = model, h
+        self.model, self.hyperparameters = model, hyperparameters
         self.hidden = {name: p for name, p in model.named_parameters() if name in HIDDEN}
         self.momenta = {name: torch.zeros_like(p) for name, p in self.hidden.items()}
-        self.adamw = torch.optim.AdamW(
-            [
-                {"params": [p], "eps": h.eps / (1 if name in FINITE else M)}
-                for name, p in model.named_parameters()
-                if name not in HIDDEN
-            ],
-            lr=h.lr,
-            weight_decay=h.weight_decay,
-            betas=(h.beta1, h.beta2),
-        )
+        self.adamw = mu_adamw(model, hyperparameters, without=HIDDEN)
 
     def zero_grad(self):
         self.model.zero_grad()
@@ -105,25 +82,6 @@ def newton_schulz_by_svd(matrix):
     return left @ torch.diag(values) @ right
 
 
-def oracle_losses(make_oracle, table, hyperparameters, num_steps=20):
-    """Train the toy alone, as users of the oracle would."""
-    with torch.device("meta"):
-        base, delta = (ToyModel(width, BASE) for width in (BASE, 2 * BASE))
-    model = ToyModel(WIDTH, BASE).double()
-    mup.set_base_shapes(model, base, delta=delta, rescale_params=False, do_assert=False)
-    model.set_hyperparameters(hyperparameters)
-    initialise(model, table, seed=3, init_scale=1.0)
-    oracle = make_oracle(model, hyperparameters)
-    workload, losses = ToyWorkload(toy_experiment(training={"precision": "float64"})), []
-    for step in range(num_steps):
-        oracle.zero_grad()
-        loss = (model.loss_weights * workload.loss_terms(model, workload.train_batch(step)).losses).sum()
-        loss.backward()
-        oracle.step()
-        losses.append(loss.item())
-    return losses
-
-
 @pytest.mark.parametrize(
     ("name", "make_oracle", "settings"),
     [
@@ -135,13 +93,13 @@ def oracle_losses(make_oracle, table, hyperparameters, num_steps=20):
     ],
 )
 def test_a_row_trains_as_the_oracle_does(make_group, name, make_oracle, settings):
-    hyperparameters = Hyperparameters(**settings)
+    trial = Trial("solo", WIDTH, 3, Hyperparameters(**settings))
     group = make_group(WIDTH, schedule="constant", optimizer=name)
-    group.start(0, Trial("solo", WIDTH, 3, hyperparameters))
+    group.start(0, trial)
 
     losses = [group.step()[0].loss for _ in range(20)]
 
-    assert losses == pytest.approx(oracle_losses(make_oracle, group.table, hyperparameters), rel=1e-9)
+    assert losses == pytest.approx(oracle_losses(group.workload, trial, make_oracle, num_steps=20), rel=1e-9)
     assert min(losses) < losses[0]
 
 
