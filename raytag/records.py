@@ -1,6 +1,6 @@
 """What a study knows about its trials, as plain frozen data: what the logbook, the reports and transfer read.
 
-Records are made by :mod:`raytag.search.study`; nothing here needs optuna, ray, torch or mlflow.
+Records are made by :mod:`raytag.search.journal`; nothing here needs optuna, ray, torch or mlflow.
 """
 
 from __future__ import annotations

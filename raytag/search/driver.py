@@ -250,7 +250,7 @@ class _Driver:
             return None
 
     def _num_left(self) -> int:
-        return (self._load() or Study(self.experiment, self.space, {})).num_left()
+        return (self._load() or Study(self.experiment, self.space)).num_left()
 
     def _announce(self, num_left: int) -> None:
         search = self.experiment.search

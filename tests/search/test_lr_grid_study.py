@@ -210,7 +210,7 @@ def test_a_snapshot_tells_what_can_be_asked_for(new_owner):
 
 
 def test_a_study_that_has_not_begun_knows_its_grids(make_experiment):
-    assert Study(make_experiment(**GRID, widths=(32, 64)), SPACE, {}).num_left() == 10
+    assert Study(make_experiment(**GRID, widths=(32, 64)), SPACE).num_left() == 10
 
 
 def train(owner, folder, name="a", workload=None):

@@ -1,13 +1,8 @@
-from pathlib import Path
 from unittest.mock import Mock
 
-import optuna
 import pytest
 
-from raytag.errors import StudyError
 from raytag.records import TrialState
-from raytag.search.folder import StudyFolder
-from raytag.search.study import Study
 
 
 def report(study, name, step, objective):
@@ -99,19 +94,6 @@ def test_a_trial_killed_before_its_end_was_written_completes_when_the_report_is_
     resumed = open_study()
     assert not report(resumed, name, 40, 0.5)
     assert resumed.record(name).state is TrialState.COMPLETE
-
-
-def test_a_trial_killed_before_its_failure_was_written_has_failed_when_the_study_is_opened(open_study, monkeypatch):
-    study = open_study()
-    name = study.ask(32)
-    with monkeypatch.context() as patch:
-        patch.setattr("optuna.Study.tell", Mock(side_effect=KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            study.fail(name, "out of memory")
-
-    resumed = open_study()
-    assert resumed.unfinished(32) == []
-    assert resumed.record(name).state is TrialState.FAILED
 
 
 def test_a_trial_killed_before_it_was_pruned_is_pruned_when_the_report_is_repeated(
@@ -222,66 +204,13 @@ def test_a_width_that_is_added_leaves_the_others_as_they_are(open_study, make_ex
     assert [grown.num_to_ask(width) for width in grown.widths] == [6, 5, 6]
 
 
-def test_a_half_written_line_of_a_killed_writer_is_dropped(open_study, tmp_path):
-    name = open_study().ask(32)
-    journal = tmp_path / "study" / "study.journal"
-    with journal.open("a") as file:
-        file.write('{"op_code": 5, "wor')
-
-    finish(open_study(), name)
-
-    assert open_study().record(name).state is TrialState.COMPLETE
-
-
-def test_a_lock_left_by_a_killed_writer_delays_nobody(open_study, tmp_path):
-    open_study()
-    Path(tmp_path / "study" / "study.journal.lock").symlink_to("study.journal")
-
-    assert open_study().ask(32) == "w32-0000"
-
-
 def test_a_trial_killed_between_its_birth_and_its_values_gets_them(open_study):
     expected = open_study(name="whole")
     expected.ask(32)
     half = open_study(name="half")
-    half._studies[32].ask()
+    half._journal.studies[32].ask()
 
     assert searched(open_study(name="half"), 32) == searched(expected, 32)
-
-
-def test_reading_a_study_needs_only_its_folder(open_study, tmp_path, make_experiment, space):
-    StudyFolder(tmp_path / "study").prepare(make_experiment(), space)
-    study = open_study()
-    finish(study, study.ask(64))
-
-    assert Study.load(StudyFolder(tmp_path / "study")).records() == study.records()
-
-
-def test_a_study_killed_between_its_widths_is_read_and_goes_on(
-    open_study, tmp_path, make_experiment, space, monkeypatch
-):
-    folder = StudyFolder(tmp_path / "study")
-    folder.prepare(make_experiment(), space)
-    create, created = optuna.create_study, []
-
-    def create_once(**arguments):
-        if created:
-            raise KeyboardInterrupt
-        created.append(create(**arguments))
-        return created[-1]
-
-    with monkeypatch.context() as patch:
-        patch.setattr("optuna.create_study", create_once)
-        with pytest.raises(KeyboardInterrupt):
-            open_study()
-
-    assert Study.load(folder).records() == []
-    assert open_study().ask(64) == "w64-0000"
-
-
-def test_reading_where_no_study_is_says_so(tmp_path):
-    with pytest.raises(StudyError, match="no study here"):
-        Study.load(StudyFolder(tmp_path / "nothing"))
 
 
 def test_the_first_choice_of_an_executor_stays(open_study):

@@ -152,7 +152,7 @@ def test_what_cannot_be_extracted_is_told(finished, trial, options, message):
 def test_a_pruned_trial_is_told(study):
     opened = Study.open(study, *study.load_settings())
     opened.report(RUNNING, 10, [{OBJECTIVE: 2.0}])
-    opened._studies[16].tell(2, state=optuna.trial.TrialState.PRUNED)
+    opened._journal.end(RUNNING, optuna.trial.TrialState.PRUNED)
 
     with pytest.raises(StudyError, match="w16-0002: it was pruned at step 10, and a pruned trial's checkpoint is not"):
         extract(study, RUNNING)
