@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -59,8 +60,8 @@ def compare_warm(experiment: Experiment, models: Mapping[str, Path], device: tor
 
 
 def _load(workload: Workload[object], path: Path) -> TrialGroup:
-    """Return a group whose slot 0 holds a saved model."""
+    """Return a group whose slot 0 holds a saved model; what it held out as a fold is no jet of these splits."""
     saved = checkpoint.load(path)
     group = TrialGroup(workload, saved.state.trial.width, slots=1)
-    group.start(0, saved.state.trial, saved.state)
+    group.start(0, replace(saved.state.trial, fold=None), saved.state)
     return group
