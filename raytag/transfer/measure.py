@@ -26,7 +26,8 @@ def compare(plan: TransferPlan, narrow: Path, wide: Path, device: torch.device) 
     """Measure the checkpoints of both models on the test jets, or on the validation jets if there are no others."""
     experiment = plan.experiment
     workload = open_workload(experiment, device)
-    of_narrow = open_workload(experiment.model_copy(update=plan.narrow_model), device)
+    narrow_model = {"model": plan.study.model, "mup": plan.study.mup}
+    of_narrow = open_workload(experiment.model_copy(update=narrow_model), device)
     split: Split = "test" if experiment.data.test else "val"
     groups = [_load(of_narrow, narrow), _load(workload, wide)]
     terms = [workload.objective_terms(workload.predict(group.model(0), split), split) for group in groups]

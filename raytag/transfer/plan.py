@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from raytag.config.experiment import Experiment, MupConfig, Parametrisation, TaggerConfig
+from raytag.config.experiment import Experiment, Parametrisation
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.config.space import SearchSpace, TransferClass
 from raytag.mup.scaling_rules import Rescaled, ScalingRule, Source, rescale
@@ -75,8 +75,8 @@ class TransferPlan:
         Every hyperparameter.
     experiment
         The wide one.
-    narrow_model
-        The sections of the study's experiment that say how the narrow model is built.
+    study
+        The study's own experiment.
     start
         What the training begins with.
     settings
@@ -91,7 +91,7 @@ class TransferPlan:
     width: int
     carried: tuple[Carried, ...]
     experiment: Experiment
-    narrow_model: Mapping[str, TaggerConfig | MupConfig]
+    study: Experiment
     start: Start = Start()
     settings: tuple[Carried, ...] = ()
     shape: str = ""
@@ -106,7 +106,7 @@ class TransferPlan:
     @property
     def narrow(self) -> str:
         """The training that the wide model is measured beside: of several members the first, which has its seed."""
-        return members_of(self.source, self.experiment.search)[0].name
+        return members_of(self.source, self.study.search)[0].name
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
@@ -147,7 +147,7 @@ def plan_transfer(experiment: Experiment, space: SearchSpace, source: TrialRecor
         width=target.width,
         carried=tuple(_carry(source.hyperparameters, classes, rescaled, experiment.mup.parametrisation)),
         experiment=wide.model_copy(update={"hyperparameters": rescaled.hyperparameters}),
-        narrow_model={"model": experiment.model, "mup": experiment.mup},
+        study=experiment,
         settings=tuple(_settings(experiment, wide, source.width, target)),
         shape=target.shape(experiment),
         notes=(*rescaled.notes, *_notes_on_the_source(experiment, source)),

@@ -37,12 +37,10 @@ def prepare_transfer(
     study = Study.load(folder)
     target.check(study.experiment, num_workers)
     source = choose_source(study.records(), trial)
-    # The study keeps its own copy of the space, where the user's may be gone.
-    search = study.experiment.search.model_copy(update={"space": folder.space.absolute()})
     mlflow = study.experiment.mlflow
     if tracking_uri is not None:
         mlflow = mlflow.model_copy(update={"tracking_uri": tracking_uri})
-    experiment = study.experiment.model_copy(update={"search": search, "mlflow": mlflow})
+    experiment = study.experiment.model_copy(update={"mlflow": mlflow})
     plan = plan_transfer(experiment, study.space, source, target)
     if not (checkpoint := folder.checkpoint(plan.narrow)).exists():
         raise StudyError(

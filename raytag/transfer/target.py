@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from raytag.config.checks import check_experiment
-from raytag.config.experiment import Experiment
+from raytag.config.experiment import Experiment, SearchConfig
 from raytag.errors import StudyError
 from raytag.mup.scaling_rules import Horizon, ScalingRule
 
@@ -39,6 +39,7 @@ class Target:
     def experiment(self, study: Experiment) -> Experiment:
         """Return the study's experiment with this model and training, its hyperparameters as they were.
 
+        It searches nothing any more: there is one trial, with the experiment's own values.
         The rule for depth is a property of the model: of a study without one, the model's own depth becomes the base.
         """
         given = {"num_steps": self.num_steps, "batch_size": self.batch_size}
@@ -47,13 +48,14 @@ class Target:
         base = study.mup.base_num_layers
         if self._applies_depth(study):
             base = base or study.model.num_layers
+        search = SearchConfig(sampler="fixed", seed=study.search.seed)
         return study.model_copy(
             update={
                 "name": f"{study.name}-w{self.width}{self.shape(study)}",
                 "model": study.model.model_copy(update=model),
                 "mup": study.mup.model_copy(update={"base_num_layers": base}),
                 "training": study.training.model_copy(update=training),
-                "search": study.search.model_copy(update={"widths": (self.width,), "first_rung": None}),
+                "search": search.model_copy(update={"widths": (self.width,)}),
             }
         )
 

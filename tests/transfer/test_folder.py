@@ -2,9 +2,12 @@ from dataclasses import replace
 
 import pytest
 
+from raytag.config.document import dump_yaml, load_yaml
 from raytag.config.load import load_experiment
 from raytag.errors import StudyError
-from raytag.transfer.folder import WideProgress
+from raytag.transfer.folder import WideFolder, WideProgress
+from raytag.transfer.prepare import prepare_transfer
+from raytag.transfer.target import Target
 
 
 def changed(plan, section, **values):
@@ -14,6 +17,18 @@ def changed(plan, section, **values):
 
 def test_the_wide_experiment_can_be_validated_and_checked(folder, plan):
     assert load_experiment(folder.experiment) == plan.experiment
+
+
+def test_the_wide_experiment_of_a_short_training_is_valid_whatever_the_search_was(study, tmp_path):
+    settings = load_yaml(study.experiment).data
+    settings["search"] |= {"scheduler": "pbt", "population": 4, "trials_per_width": 4, "perturb_every": 20}
+    study.experiment.write_text(dump_yaml(settings))
+    folder = WideFolder(tmp_path / "wide")
+
+    folder.prepare(prepare_transfer(study, Target(32, num_steps=10)))
+
+    experiment = load_experiment(folder.experiment)
+    assert (experiment.search.sampler, experiment.search.widths) == ("fixed", (32,))
 
 
 def test_the_same_settings_may_be_given_again(folder, plan):

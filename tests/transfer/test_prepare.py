@@ -115,10 +115,6 @@ def test_data_files_that_are_gone_are_told(tmp_path, jets):
     assert [problem.file.name for problem in caught.value.problems] == ["pp_output_train.h5", "pp_output_test_ttbar.h5"]
 
 
-def test_the_wide_experiment_reads_the_study_s_own_space(finished, plan):
-    assert plan.experiment.search.space == finished.space
-
-
 def test_the_command_prints_one_line_and_exits_with_2(home, monkeypatch, capsys):
     monkeypatch.chdir(home)
 
