@@ -198,6 +198,17 @@ def _check_members(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
+def _check_reduction(experiment: Experiment) -> Iterator[Finding]:
+    """Check that the search looks for the optimum that is reported: parabola and intervals are of the seeds' mean."""
+    search = experiment.search
+    if search.sampler == "lr_grid" and search.reduction != "mean":
+        yield (
+            ("search", "reduction"),
+            f"search.sampler lr_grid needs mean, found {search.reduction}: the report fits the mean of the seeds, so "
+            "another reduction would refine the grid elsewhere. Give mean.",
+        )
+
+
 def _check_inputs(experiment: Experiment) -> Iterator[Finding]:
     """Check that the inputs are measured, and each is named once."""
     for section in ("jet_variables", "track_variables"):
@@ -261,6 +272,7 @@ _CHECKS: tuple[tuple[set[str], Callable[[Experiment], Iterator[Finding]]], ...] 
     ({"data", "training"}, _check_batch),
     ({"training", "search"}, _check_rungs),
     ({"search", "resources"}, _check_members),
+    ({"search"}, _check_reduction),
     ({"training", "search", "resources"}, _check_population),
     ({"search"}, _check_space_file),
 )

@@ -237,7 +237,7 @@ class SearchConfig(Frozen):
     reduction: Reduction = Field(
         "mean",
         description="Objective of a trial of several trainings (replicas x folds): their mean, the worst one's, or the "
-        "mean of the best ones.",
+        "mean of the best ones. lr_grid needs mean.",
     )
     best_fraction: float = Field(
         0.5, gt=0, le=1, description="Share of the trainings that reduction best_fraction takes; at least one."

@@ -49,6 +49,15 @@ def test_a_grid_fits_into_the_budget(load):
     ]
 
 
+@pytest.mark.parametrize("reduction", ["worst", "best_fraction"])
+def test_a_grid_is_refined_around_the_optimum_that_is_reported(load, reduction):
+    assert load("lr_grid", GRID, f"search.reduction={reduction}") == [
+        f"override search.reduction={reduction}: search.sampler lr_grid needs mean, found {reduction}: the report fits "
+        "the mean of the seeds, so another reduction would refine the grid elsewhere. Give mean."
+    ]
+    assert load("random", GRID, f"search.reduction={reduction}") == []
+
+
 def test_fixed_draws_from_no_space(load):
     assert load("fixed", GRID, "search.space=null") == []
     assert load("fixed", GRID) == [
