@@ -99,13 +99,13 @@ def _tables(analysis: ScalingAnalysis) -> tuple[Rows, Rows, Rows]:
 
 
 def _losses(cells: Sequence[Cell]) -> Rows:
-    """Return the losses: a row per model, a column per number of jets seen."""
+    """Return the losses: a row per model, a column per number of jets seen; several trainings may share a place."""
     amounts = sorted({cell.num_jets for cell in cells})
     models = sorted({(cell.num_parameters, cell.width, cell.num_layers) for cell in cells})
     rows: Rows = [("width", "layers", "parameters", *(f"{short_count(jets)} jets" for jets in amounts))]
     for model in models:
-        of_model = {c.num_jets: c for c in cells if (c.num_parameters, c.width, c.num_layers) == model}
-        losses = (_loss(of_model[jets]) if jets in of_model else "" for jets in amounts)
+        of_model = [cell for cell in cells if (cell.num_parameters, cell.width, cell.num_layers) == model]
+        losses = (" / ".join(_loss(cell) for cell in of_model if cell.num_jets == jets) for jets in amounts)
         rows.append((str(model[1]), str(model[2]), f"{model[0]:,}", *losses))
     return rows
 

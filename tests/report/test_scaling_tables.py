@@ -64,6 +64,13 @@ def test_a_cell_that_is_missing_is_empty_and_named(analysis):
     assert "Missing: grid-num_steps100, width 128: running." in describe_scaling(analysis)
 
 
+def test_trainings_of_a_model_on_as_many_jets_stand_side_by_side(analysis):
+    other = replace(analysis.cells[0], losses=(0.9,))
+
+    (first,) = (line for line in printed(replace(analysis, cells=(*analysis.cells, other))) if line[:2] == ["32", "2"])
+    assert first[4:6] == ["/", "0.9000"]
+
+
 def test_the_law_stands_with_its_intervals_and_the_best_use_of_compute(analysis):
     lines = printed(analysis)
 
