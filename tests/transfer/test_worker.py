@@ -1,12 +1,15 @@
-from dataclasses import replace
+import math
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+from finished_study import make_study
 from ranks import run_ranks, train_wide
 from row_states import pairs, same_bits
 
 from raytag.errors import StudyError
 from raytag.training import checkpoint
+from raytag.training.algorithms import ALGORITHMS
 from raytag.training.workload import WHOLE
 from raytag.transfer.folder import WideFolder
 from raytag.transfer.prepare import prepare_transfer
@@ -156,3 +159,39 @@ def test_two_workers_train_another_depth_batch_and_length_as_one_does(finished, 
     costs = [job.folder.read_progress().cost for job in (alone, together)]
     assert costs[1].train_flops == pytest.approx(costs[0].train_flops, rel=0.05)
     assert found.history[20]["worker_seconds"] == pytest.approx(2 * found.history[20]["seconds"])
+
+
+def test_values_for_another_batch_and_length_reach_the_optimizer(tmp_path, jets, monkeypatch):
+    study = make_study(tmp_path, jets, schedule="constant")
+    plan = prepare_transfer(study, Target(32, batch_size=64, num_steps=60))
+    taken = []
+
+    def spy(state, settings):
+        taken.append((state.segment, settings))
+        adamw(state, settings)
+
+    adamw = ALGORITHMS["adamw"]
+    monkeypatch.setitem(ALGORITHMS, "adamw", spy)
+    run = WideRun(job_in(tmp_path / "run", plan), CPU, WHOLE)
+    run.run()
+
+    tuned, layout = plan.source.hyperparameters, run._group.layout
+    # Twice the batch and four times the jets: lr and decay √2 / √4, 1 - β 2 / 4, ε √4 / √2 times what they were.
+    rescaled = {
+        "lr": tuned.lr / math.sqrt(2),
+        "weight_decay": tuned.weight_decay / math.sqrt(2),
+        "beta1": 1 - (1 - tuned.beta1) / 2,
+        "beta2": 1 - (1 - tuned.beta2) / 2,
+        "eps": tuned.eps * math.sqrt(2),
+    }
+    # Twice the base width: muP's own factors of a matrix from width to width, a first layer and a readout's bias.
+    factors = {
+        "encoder.layers.0.feed_up.weight": {"lr": 1 / 2, "weight_decay": 2, "eps": 1 / 2},
+        "init_net.first.weight": {"eps": 1 / 2},
+        "jet_classification.tail.readout.bias": {},
+    }
+    for name, of_parameter in factors.items():
+        expected = {key: value * of_parameter.get(key, 1) for key, value in rescaled.items()}
+        found = [asdict(s) for segment, s in taken if segment.start <= layout.offsets[name] < segment.stop]
+        assert len(found) == 60
+        assert all(settings == pytest.approx(expected, rel=1e-12) for settings in found), name
