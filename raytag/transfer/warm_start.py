@@ -190,7 +190,7 @@ def _check(plan: TransferPlan, narrow: ModelFile) -> None:
     found = _structure_of(narrow)
     if differing := [key for key, value in _structure(plan).items() if value != found[key]]:
         raise StudyError(
-            f"--warm-start: {name} cannot be widened, as it differs from this study in {', '.join(differing)}."
+            f"--warm-start: {name} cannot be widened, as it differs from the wide model in {', '.join(differing)}."
         )
 
 

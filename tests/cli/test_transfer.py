@@ -1,17 +1,9 @@
 """``raytag transfer`` as far as it trains nothing; whole transfers are in tests/e2e and tests/transfer."""
 
 import pytest
-from finished_study import make_study
 
 from raytag.cli.main import main
 from raytag.cli.transfer import _without_warm_start
-
-
-@pytest.fixture
-def home(tmp_path, jets, monkeypatch):
-    make_study(tmp_path, jets)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def files_in(path):
@@ -60,6 +52,10 @@ def test_a_warm_start_from_the_source_is_left_out_alone():
         ),
         (["--without-rule", "batch"], "error: --without-rule batch: no effect without another --batch-size"),
         (["--layers", "0"], "error: --layers 0: expected a number above 0."),
+        (
+            ["--layers", "2", "--warm-start"],
+            "error: --warm-start: w16-0000 cannot be widened, as it differs from the wide model in model.num_layers",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line(capsys, words, line):

@@ -206,7 +206,7 @@ def test_another_structure_is_refused(plan, finished, narrow):
     deeper = experiment.model_copy(update={"model": experiment.model.model_copy(update={"num_layers": 2})})
     inputs = replace(narrow.jets, names=("pt_btagJes", "mass"))
 
-    with pytest.raises(StudyError, match=r"differs from this study in model.num_layers, its inputs\."):
+    with pytest.raises(StudyError, match=r"differs from the wide model in model.num_layers, its inputs\."):
         plan_warm_start(plan, "tiny", replace(narrow, experiment=dump_experiment(deeper), jets=inputs))
 
 
