@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import ray
 from rich.console import Console
 
 from raytag import __version__, provenance
@@ -22,12 +21,13 @@ from raytag.records import TrialRecord
 from raytag.report.executors import Choice
 from raytag.report.trials import times_members
 from raytag.search.folder import StudyFolder, exclusive
+from raytag.search.gating import check_mup
 from raytag.search.owner import Snapshot
 from raytag.search.progress import SearchProgress
-from raytag.search.remote import Job, OpenWorkload, RemoteOwner, check_mup, run_workers, start_owner
-from raytag.search.session import RaySession, cluster_size, fetch, share_resources
+from raytag.search.remote import Job, OpenWorkload, RemoteOwner, run_workers, start_owner
+from raytag.search.session import RaySession, cluster_size, share_resources
 from raytag.search.study import Study
-from raytag.search.verdict import keep_verdict, passed_before, stored_verdict
+from raytag.search.verdict import gate_tags, stored_verdict, studies_of_its_file
 from raytag.search.watching import begin, repeating
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def search_in_session(
         records, choices = tuple(study.records()), tuple(study.choices())
         wall_seconds = time.monotonic() - started
         return Outcome(
-            *(experiment, folder, records, driver.gates, driver.mirror.tracking_uri, wall_seconds, choices),
+            *(experiment, folder, records, stored_verdict(folder), driver.mirror.tracking_uri, wall_seconds, choices),
             num_unfinished=study.num_left(),
         )
 
@@ -129,7 +129,6 @@ class _Driver:
     def __init__(self, experiment: Experiment, space: SearchSpace, folder: StudyFolder, console: Console) -> None:
         self.experiment, self.space, self.folder, self.console = experiment, space, folder, console
         self.digest = results_digest(experiment, space)
-        self.gates = stored_verdict(folder)
         self._opening = begin(self._open_mirror)
 
     @property
@@ -185,7 +184,7 @@ class _Driver:
         recorder = _Follower(owner, lambda snapshot: self.mirror.sync(snapshot.records, tags))
         with repeating(recorder, MIRROR_SECONDS):
             self._check_mup(job, owner)
-            tags.update(_gate_tags(self.gates))
+            tags.update(gate_tags(stored_verdict(self.folder)))
             with SearchProgress(self.console, self.experiment) as progress:
                 watcher = _Follower(owner, lambda snapshot: self._show(snapshot, progress))
                 with repeating(watcher, POLL_SECONDS):
@@ -199,24 +198,16 @@ class _Driver:
 
     def _check_mup(self, job: Job, owner: RemoteOwner) -> None:
         """Run the gates unless they passed before or are to be skipped; raise CheckError if one fails."""
-        passed = passed_before(self.folder, self.experiment)
-        if passed == self.folder:
-            self._say("muP gates: passed before, with the same settings")
+        gates = check_mup(
+            *(self.experiment, self.folder, self.console),
+            others=studies_of_its_file(self.folder, self.experiment),
+            open_workload=job.open_workload,
+            num_cpus=job.share.cpus,
+        )
+        if gates is None:
             return
-        if passed:
-            same = f"muP gates: passed before, in {passed.path.name}, with the same settings"
-            self.gates = stored_verdict(passed) | {"lines": [same]}
-        elif self.experiment.mup.skip_check:
-            self.gates = {"passed": None, "lines": ["muP gates: skipped (mup.skip_check)"]}
-        else:
-            with self.console.status("Checking muP: duplication and coordinates ..."):
-                task = ray.remote(check_mup).options(num_cpus=job.share.cpus)
-                self.gates = fetch(task.remote(job))
-        keep_verdict(self.folder, self.experiment, self.gates)
-        owner.annotate("gates", self.gates)
-        for line in self.gates["lines"]:
-            self._say(line)
-        if self.gates["passed"] is False:
+        owner.annotate("gates", gates)
+        if gates["passed"] is False:
             raise CheckError(
                 f"{self.experiment.name}: a muP gate failed, so its hyperparameters would not transfer; nothing was "
                 "searched.\nTo search all the same, as a control: mup.skip_check=true"
@@ -240,7 +231,7 @@ class _Driver:
             draw_loss_versus_lr(records, self.folder.picture, f"{self.experiment.name}: objective versus learning rate")
             files.append(self.folder.picture)
         choices = study.choices() if study else []
-        if not self.mirror.close(status, files, records, _gate_tags(self.gates), choices):
+        if not self.mirror.close(status, files, records, gate_tags(stored_verdict(self.folder)), choices):
             self._say("MLflow lacks the last results; the same command writes them when it answers again.")
 
     def _load(self) -> Study | None:
@@ -288,9 +279,3 @@ def _budget(search: SearchConfig) -> str:
 
 def _num_finished(records: Iterable[TrialRecord]) -> int:
     return sum(record.is_finished for record in records)
-
-
-def _gate_tags(gates: Mapping[str, Any]) -> dict[str, str]:
-    if not gates:
-        return {}
-    return {"mup.gates": {True: "passed", False: "failed", None: "skipped"}[gates["passed"]]}

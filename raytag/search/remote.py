@@ -1,6 +1,6 @@
-"""The processes of a search: the owner as a Ray actor, the workers as Ray Tune trials, the gates as a Ray task.
+"""The processes of a search: the owner as a Ray actor, the workers as Ray Tune trials.
 
-What runs in them is in :mod:`raytag.search.owner`, :mod:`raytag.search.worker` and :mod:`raytag.training.gates`.
+What runs in them is in :mod:`raytag.search.owner` and :mod:`raytag.search.worker`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from raytag.training.workload import Workload
 
-__all__ = ["Job", "OwnerProcess", "RemoteOwner", "check_mup", "run_workers", "start_owner"]
+__all__ = ["Job", "OwnerProcess", "RemoteOwner", "run_workers", "start_owner"]
 
 OpenWorkload = Callable[[Experiment, "torch.device"], "Workload[Any]"]
 
@@ -66,9 +66,9 @@ class RemoteOwner:
         goes_on: bool = fetch(self.actor.report.remote(worker, name, step, members))
         return goes_on
 
-    def fail(self, worker: str, name: str, reason: str, traceback: str = "") -> None:
+    def fail(self, worker: str, name: str, reason: str, traceback: str = "", *, diverged: bool = False) -> None:
         """See :meth:`StudyOwner.fail`."""
-        fetch(self.actor.fail.remote(worker, name, reason, traceback))
+        fetch(self.actor.fail.remote(worker, name, reason, traceback, diverged=diverged))
 
     def give_back(self, worker: str, names: Sequence[str]) -> None:
         """See :meth:`StudyOwner.give_back`."""
@@ -265,11 +265,3 @@ class _LostWorkers(tune.Callback):
 
 def _worker_name(config: Mapping[str, int]) -> str:
     return f"worker-{config['index']}"
-
-
-def check_mup(job: Job) -> dict[str, Any]:
-    """Run both muP gates (a Ray task, on a CPU); return their report as plain values and lines for the terminal."""
-    from raytag.training.gates import run_gates
-
-    report = run_gates(job.opener(), job.experiment)
-    return {**report.to_dict(), "lines": list(report.lines())}

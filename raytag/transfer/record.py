@@ -11,12 +11,11 @@ from raytag.logbook import Logbook, LogbookError, Run, Status, default_tracking_
 from raytag.records import OBJECTIVE
 from raytag.report.comparison import Comparison
 from raytag.search.folder import StudyFolder
+from raytag.search.verdict import gate_tags, stored_verdict
 from raytag.transfer.folder import WideFolder, read_json
 from raytag.transfer.plan import TransferPlan
 
 __all__ = ["WideMirror", "final_numbers"]
-
-_VERDICTS = {True: "passed", False: "failed", None: "skipped"}
 
 
 class WideMirror:
@@ -83,8 +82,7 @@ class WideMirror:
             self._run = self._open()
             self._run.tag({"failure": ""})  # of an earlier attempt
         self._run.set_status("RUNNING")
-        if self._folder.gates.exists():
-            self._run.tag({"mup.gates": _VERDICTS[read_json(self._folder.gates)["passed"]]})
+        self._run.tag(gate_tags(stored_verdict(self._folder)))
         # As for a trial of the search: the objective first, which MLflow's Compare page begins with.
         history = self._folder.read_progress().history
         self._run.follow({step: {"objective": m[OBJECTIVE], **m} for step, m in history.items()})

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -22,6 +21,7 @@ from raytag.report.ledger import Ledger, ledger_of
 from raytag.report.verification import Verification
 from raytag.report.warm_start import CONTINUED, NARROW, SCRATCH, WARM, WarmComparison
 from raytag.search.folder import StudyFolder, exclusive
+from raytag.search.gating import check_mup
 from raytag.search.session import Cluster, RaySession, Share, cluster_size, fetch
 from raytag.search.study import Study
 from raytag.search.watching import repeating
@@ -176,19 +176,10 @@ class _Transfer:
 
     def _check_mup(self) -> None:
         """Run the gates once for this folder; raise CheckError if one fails."""
-        if self.folder.gates.exists() and read_json(self.folder.gates)["passed"]:
-            self._say("muP gates: passed before, with the same settings")
-            return
-        if self.plan.experiment.mup.skip_check:
-            gates: dict[str, Any] = {"passed": None, "lines": ["muP gates: skipped (mup.skip_check)"]}
-        else:
-            with self.console.status("Checking muP: duplication and coordinates ..."):
-                gates = fetch(tasks.check_mup.remote(self.plan.experiment, self.plan.width))
-        write_atomically(self.folder.gates, json.dumps(gates, indent=2))
-        for line in gates["lines"]:
-            self._say(line)
-        if gates["passed"] is False:
-            raise CheckError(f"{self.plan.experiment.name}: a muP gate failed, so the tuned values would not transfer.")
+        experiment = self.plan.experiment
+        gates = check_mup(experiment, self.folder, self.console, target_width=self.plan.width)
+        if gates and gates["passed"] is False:
+            raise CheckError(f"{experiment.name}: a muP gate failed, so the tuned values would not transfer.")
 
     def _train_all(self, share: Share, cluster: Cluster) -> None:
         """Train what has not been trained to its end."""

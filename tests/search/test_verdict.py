@@ -3,7 +3,7 @@
 import pytest
 
 from raytag.search.folder import StudyFolder
-from raytag.search.verdict import keep_verdict, passed_before
+from raytag.search.verdict import has_passed, keep_verdict, studies_of_its_file
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def test_another_study_of_the_same_file_passed_for_both(make_study):
     (folder, experiment), (other, _) = make_study("toy-a", "toy"), make_study("toy-b", "toy")
     keep_verdict(other, experiment, {"passed": True})
 
-    assert passed_before(folder, experiment) == other
+    assert [study for study in studies_of_its_file(folder, experiment) if has_passed(study, experiment)] == [other]
 
 
 def test_studies_of_other_files_are_left_alone_even_if_they_cannot_be_read(make_study):
     (folder, experiment), (other, _) = make_study("toy"), make_study("older")
     other.experiment.write_text("name: older\n")
 
-    assert passed_before(folder, experiment) is None
+    assert not list(studies_of_its_file(folder, experiment))

@@ -15,6 +15,7 @@ from raytag.records import TrialState
 from raytag.report.warm_start import CONTINUED, NARROW, SCRATCH, WARM
 from raytag.search.folder import StudyFolder, exclusive
 from raytag.search.study import Study
+from raytag.search.verdict import keep_verdict
 from raytag.training import checkpoint
 from raytag.training.workload import WHOLE
 from raytag.transfer.folder import WideFolder, read_json
@@ -42,10 +43,10 @@ def changed(plan, path, **sections):
     return replace(plan, experiment=plan.experiment.model_copy(update=update))
 
 
-def recorded_run(plan, path):
+def recorded_run(name, path):
     client = MlflowClient(tracking_uri=f"sqlite:///{path}/mlflow.db")
     found = client.search_runs([client.get_experiment_by_name("raytag").experiment_id])
-    (run,) = [run for run in found if run.info.run_name == plan.trial.name]
+    (run,) = [run for run in found if run.info.run_name == name]
     return run
 
 
@@ -55,7 +56,7 @@ def test_a_training_that_diverges_ends_with_its_reason_here_and_in_mlflow(study,
     with pytest.raises(StudyError, match=r"w32-from-w16-0000: .* not finite at step \d+ .* Lower lr"):
         run_transfer(wild, study, Console(file=StringIO()))
 
-    run = recorded_run(wild, tmp_path)
+    run = recorded_run(wild.trial.name, tmp_path)
     assert run.info.status == "FAILED"
     assert "not finite at step" in run.data.tags["failure"]
 
@@ -69,7 +70,7 @@ def test_a_gate_that_fails_ends_the_transfer_before_training(study, plan, tmp_pa
 
     assert "FAIL" in out.getvalue()
     assert not WideFolder(study.path / "transfer" / plan.trial.name).checkpoint.exists()
-    run = recorded_run(control, tmp_path)
+    run = recorded_run(control.trial.name, tmp_path)
     assert (run.info.status, run.data.tags["mup.gates"]) == ("FAILED", "failed")
 
 
@@ -123,7 +124,7 @@ def test_a_warm_start_goes_on_with_the_arm_that_is_left_and_shows_all(study, pla
     objectives = {name: metrics["objective"] for name, metrics in outcome.warm.models.items()}
     assert objectives[NARROW] == outcome.comparison.narrow["objective"] == max(objectives.values())
     assert objectives[WARM] == outcome.comparison.wide["objective"] not in (objectives[SCRATCH], objectives[CONTINUED])
-    kinds = [recorded_run(training, tmp_path).data.tags["raytag.kind"] for training in (warm.continued, warm.wide)]
+    kinds = [recorded_run(each.trial.name, tmp_path).data.tags["raytag.kind"] for each in (warm.continued, warm.wide)]
     assert kinds == ["continued", "wide"]
 
 
@@ -131,7 +132,7 @@ def test_a_carried_rate_is_verified_in_a_study_of_its_own_and_only_once(study, p
     plan = changed(plan, tmp_path, mup={"skip_check": False})
     folder = WideFolder(study.path / "transfer" / plan.trial.name)
     folder.prepare(plan)
-    folder.gates.write_text('{"passed": true, "lines": []}')
+    keep_verdict(folder, plan.experiment, {"passed": True, "lines": []})
     WideRun(WideJob(plan.experiment, plan.trial, folder), CPU, WHOLE).run()
 
     before, out = StringIO(), StringIO()
@@ -139,7 +140,7 @@ def test_a_carried_rate_is_verified_in_a_study_of_its_own_and_only_once(study, p
     again = run_transfer(plan, study, Console(file=out), verifies=True)
 
     assert before.getvalue().count("muP gates: passed before") == 2  # of the wide run, and so of the verification
-    records = Study.load(StudyFolder(folder.path / "verify")).records()
+    records = Study.load(StudyFolder(folder.path / f"{plan.trial.name}-verify")).records()
     octaves = [math.log2(record.lr / plan.trial.hyperparameters.lr) for record in records]
     assert [round(octave, 6) for octave in octaves[:3]] == [-1, 0, 1]
     assert len(octaves) >= 5
@@ -149,6 +150,7 @@ def test_a_carried_rate_is_verified_in_a_study_of_its_own_and_only_once(study, p
     result = read_json(folder.result)
     assert result["verification"]["gap"]["value"] == first.verification.gap.value
     assert result["cost"]["verification_flops"] == sum(record.cost.train_flops for record in records)
-    metrics = recorded_run(plan, tmp_path).data.metrics
+    assert recorded_run(f"{plan.trial.name}-verify", tmp_path).data.tags["raytag.kind"] == "study"
+    metrics = recorded_run(plan.trial.name, tmp_path).data.metrics
     assert metrics["verify/gap"] == first.verification.gap.value
     assert metrics["cost/wide_run_flops"] == first.ledger.wide_run.train_flops > 0
