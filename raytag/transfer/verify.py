@@ -21,7 +21,6 @@ from raytag.transfer.plan import TransferPlan
 
 __all__ = ["find_verification", "verify"]
 
-NAME = "verify"
 SEEDS = 3
 MOST_RATES = 12
 # Rates are first compared at this part of the training; those behind the best five, which the fit needs, end there.
@@ -36,8 +35,8 @@ def verify(session: RaySession, plan: TransferPlan, folder: WideFolder, console:
     StudyError
         No rate could be trained to its end, or workers were lost again and again.
     """
-    experiment, space = _experiment(plan, folder), _space(plan)
-    place = StudyFolder(experiment.study_folder)
+    place = _place(plan, folder)
+    experiment, space = _experiment(plan, place), _space(plan)
     if folder.gates.exists() and not place.gates.exists():
         place.prepare(experiment, space)
         keep_verdict(place, experiment, read_json(folder.gates))  # it is the same model
@@ -52,20 +51,25 @@ def verify(session: RaySession, plan: TransferPlan, folder: WideFolder, console:
 
 def find_verification(plan: TransferPlan, folder: WideFolder) -> Verification | None:
     """Return what an earlier command found out, if it went to its end."""
-    place = StudyFolder(folder.path / NAME)
+    place = _place(plan, folder)
     if not place.journal.exists():
         return None
     study = Study.load(place)
     return None if study.num_left() else verification_of(study.records(), plan.trial.hyperparameters.lr)
 
 
-def _experiment(plan: TransferPlan, folder: WideFolder) -> Experiment:
+def _place(plan: TransferPlan, folder: WideFolder) -> StudyFolder:
+    """Return the study's folder; its name is the study's, in MLflow too."""
+    return StudyFolder(folder.path.absolute() / f"{plan.trial.name}-verify")
+
+
+def _experiment(plan: TransferPlan, place: StudyFolder) -> Experiment:
     """Return the study's experiment: the wide one, at several learning rates with the same seeds."""
-    wide, place = plan.experiment, StudyFolder(folder.path / NAME)
+    wide = plan.experiment
     every, num_steps = wide.training.evaluate_every, wide.training.num_steps
     first_rung = max(1, round(FIRST_RUNG * num_steps / every)) * every
     search = SearchConfig(
-        space=place.space.absolute(),
+        space=place.space,
         widths=(plan.width,),
         sampler="lr_grid",
         trials_per_width=MOST_RATES,
@@ -75,7 +79,7 @@ def _experiment(plan: TransferPlan, folder: WideFolder) -> Experiment:
     )
     slots = wide.resources.slots
     resources = wide.resources.model_copy(update={"slots": slots and max(slots, SEEDS)})
-    changes = {"name": NAME, "output": folder.path.absolute(), "search": search, "resources": resources}
+    changes = {"name": place.path.name, "output": place.path.parent, "search": search, "resources": resources}
     return wide.model_copy(update=changes)
 
 
