@@ -1,4 +1,4 @@
-"""Two models side by side: the metrics of a narrow tagger and of the wide one made from it."""
+"""Models on the same jets, and two of them side by side: a narrow tagger and the wide one made from it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from raytag.data.schema import Split
-from raytag.report.differences import PairedDifference, with_error
+from raytag.report.differences import Floats, PairedDifference, paired_difference, with_error
 
-__all__ = ["Comparison", "describe_difference", "tabulate_comparison"]
+__all__ = ["Comparison", "Measured", "Measurement", "describe_difference", "tabulate_comparison"]
 
 # metric → what a physicist calls it, in the order of the table
 _ROWS = {
@@ -21,6 +21,33 @@ _ROWS = {
     "light_rejection_70": "light rejection at 70 % b-efficiency",
     "c_rejection_70": "c rejection at 70 % b-efficiency",
 }
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One model on J jets: its metrics, its objective's loss of each jet (J,), and the jets' weights (J,) in it."""
+
+    metrics: Mapping[str, float]
+    losses: Floats
+    weights: Floats
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Models by name, all on the jets of one split."""
+
+    split: Split
+    models: Mapping[str, Measurement]
+
+    @property
+    def num_jets(self) -> int:
+        """The jets that every model was measured on."""
+        return len(next(iter(self.models.values())).losses)
+
+    def difference(self, first: str, second: str) -> PairedDifference:
+        """Return the second model's objective less the first one's, jet by jet."""
+        of_first = self.models[first]
+        return paired_difference(of_first.losses, self.models[second].losses, of_first.weights)
 
 
 @dataclass(frozen=True)
@@ -37,6 +64,13 @@ class Comparison:
     wide: Mapping[str, float]
     difference: float
     difference_stderr: float
+
+    @classmethod
+    def of(cls, measured: Measured, narrow: str, wide: str) -> Comparison:
+        """Set one of the models that were measured beside another."""
+        paired = measured.difference(narrow, wide)
+        of_narrow, of_wide = (measured.models[name].metrics for name in (narrow, wide))
+        return cls(measured.split, measured.num_jets, of_narrow, of_wide, paired.mean, paired.stderr)
 
     @property
     def paired(self) -> PairedDifference:

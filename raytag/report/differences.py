@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PairedDifference", "paired_difference", "with_error"]
+__all__ = ["Floats", "PairedDifference", "paired_difference", "with_error"]
 
 # Below this many standard errors a difference is not worth a verdict.
 MIN_SIGNIFICANCE = 2.0

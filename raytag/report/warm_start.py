@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from raytag.data.schema import Split
+from raytag.report.comparison import Measured
 from raytag.report.differences import PairedDifference, with_error
 
 __all__ = [
@@ -44,6 +45,14 @@ class WarmComparison:
     num_jets: int
     models: Mapping[str, Mapping[str, float]]
     differences: Mapping[tuple[str, str], PairedDifference]
+
+    @classmethod
+    def of(cls, measured: Measured) -> WarmComparison:
+        """Compare the models that were measured, which have the names of this module."""
+        metrics = {name: model.metrics for name, model in measured.models.items()}
+        pairs = [(first, second) for first, second in DIFFERENCES if first in metrics]
+        differences = {pair: measured.difference(*pair) for pair in pairs}
+        return cls(measured.split, measured.num_jets, metrics, differences)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""

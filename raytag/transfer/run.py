@@ -6,17 +6,17 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 
 from rich.console import Console
 
 from raytag import provenance
 from raytag.config.experiment import ResourcesConfig
+from raytag.data.schema import Split
 from raytag.errors import CheckError, RaytagError, StudyError
 from raytag.files import write_atomically
 from raytag.logbook import Status
 from raytag.records import SECONDS
-from raytag.report.comparison import Comparison
+from raytag.report.comparison import Comparison, Measured
 from raytag.report.ledger import Ledger, ledger_of
 from raytag.report.verification import Verification
 from raytag.report.warm_start import CONTINUED, NARROW, SCRATCH, WARM, WarmComparison
@@ -27,6 +27,7 @@ from raytag.search.study import Study
 from raytag.search.watching import repeating
 from raytag.transfer import tasks
 from raytag.transfer.folder import TRANSFER, WideFolder, read_json
+from raytag.transfer.measure import SavedModel
 from raytag.transfer.plan import TransferPlan
 from raytag.transfer.progress import TrainingProgress
 from raytag.transfer.record import WideMirror, final_numbers
@@ -38,6 +39,7 @@ from raytag.transfer.worker import WideJob
 __all__ = ["TransferOutcome", "run_transfer"]
 
 MIRROR_SECONDS = 2.0
+WIDE = "wide"  # what a wide model from first values is called where it is measured beside the narrow one alone
 
 
 @dataclass(frozen=True)
@@ -199,28 +201,30 @@ class _Transfer:
         if failure := folder.read_progress().failure:
             raise StudyError(f"{plan.trial.name}: {failure}")
 
-    def _models(self) -> dict[str, Path]:
-        """Return the checkpoints to measure, by what they are called in the comparison."""
+    def _models(self) -> dict[str, SavedModel]:
+        """Return what is measured, by what it is called in the comparison."""
+        wide = SavedModel(self.plan.experiment, self.folder.checkpoint)
         if not self.warm:
-            return {NARROW: self.study.checkpoint(self.plan.narrow), WARM: self.folder.checkpoint}
+            return {NARROW: SavedModel(self.plan.study, self.study.checkpoint(self.plan.narrow)), WIDE: wide}
+        narrow, continued = self.warm.continued.experiment, self.folder.continued
         scratch = WideFolder(self.folder.path.with_name(self.warm.scratch.trial.name))
         is_there = scratch.is_trained(self.warm.scratch.experiment)
         return {
-            NARROW: self.folder.continued.start,
-            CONTINUED: self.folder.continued.checkpoint,
-            **({SCRATCH: scratch.checkpoint} if is_there else {}),
-            WARM: self.folder.checkpoint,
+            NARROW: SavedModel(narrow, continued.start),
+            CONTINUED: SavedModel(narrow, continued.checkpoint),
+            **({SCRATCH: SavedModel(self.warm.scratch.experiment, scratch.checkpoint)} if is_there else {}),
+            WARM: wide,
         }
 
     def _measure(self, cluster: Cluster) -> tuple[Comparison, WarmComparison | None]:
         uses_gpu = cluster.gpus >= 1 and self._may_use_gpus
-        measure = tasks.measure.options(num_gpus=int(uses_gpu))
-        models, is_warm, device = self._models(), self.warm is not None, "cuda" if uses_gpu else "cpu"
+        measure = tasks.measure_all.options(num_gpus=int(uses_gpu))
+        split: Split = "test" if self.plan.experiment.data.test else "val"
         with self.console.status("Measuring all models on the same jets ..."):
-            measured: tuple[Comparison, WarmComparison | None] = fetch(
-                measure.remote(self.plan, models, is_warm, device)
-            )
-        return measured
+            measured: Measured = fetch(measure.remote(self._models(), split, "cuda" if uses_gpu else "cpu"))
+        if not self.warm:
+            return Comparison.of(measured, NARROW, WIDE), None
+        return Comparison.of(measured, NARROW, WARM), WarmComparison.of(measured)
 
     def _conclude(
         self, comparison: Comparison, warm: WarmComparison | None, verification: Verification | None

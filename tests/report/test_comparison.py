@@ -1,10 +1,17 @@
 from dataclasses import replace
 from io import StringIO
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from raytag.report.comparison import Comparison, describe_difference, tabulate_comparison
+from raytag.report.comparison import (
+    Comparison,
+    Measured,
+    Measurement,
+    describe_difference,
+    tabulate_comparison,
+)
 
 METRICS = {
     "objective": 0.51234,
@@ -18,6 +25,18 @@ METRICS = {
 
 def compared(difference=0.0, stderr=0.01):
     return Comparison("test", 6000, METRICS, {**METRICS, "objective": 0.49876}, difference, stderr)
+
+
+def test_of_the_models_measured_two_are_compared_jet_by_jet():
+    weights = np.array([1.0, 3.0])
+    losses = {"a": np.array([1.0, 1.0]), "b": np.array([9.0, 9.0]), "c": np.array([0.0, 1.0])}
+    measured = Measured("test", {name: Measurement({"objective": 0.5}, loss, weights) for name, loss in losses.items()})
+
+    comparison = Comparison.of(measured, "a", "c")
+
+    assert (comparison.split, comparison.num_jets, comparison.narrow) == ("test", 2, {"objective": 0.5})
+    assert comparison.difference == pytest.approx(-1 / 4)
+    assert comparison.difference_stderr == pytest.approx(np.sqrt((3 / 4) ** 2 + (3 * 1 / 4) ** 2) / 4)
 
 
 def test_jets_that_chose_the_narrow_model_give_no_verdict():

@@ -1,9 +1,11 @@
 import json
 from io import StringIO
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from raytag.report.comparison import Measured, Measurement
 from raytag.report.differences import PairedDifference
 from raytag.report.warm_start import (
     CONTINUED,
@@ -50,6 +52,23 @@ def test_the_gain_is_divided_into_continuation_and_width():
 )
 def test_no_gain_is_claimed_that_the_jets_do_not_show(means, sentence):
     assert sentence in told(compared(**means))
+
+
+@pytest.mark.parametrize("names", [(NARROW, CONTINUED, SCRATCH, WARM), (NARROW, CONTINUED, WARM)])
+def test_the_model_from_scratch_is_compared_if_it_was_measured(names):
+    losses = {name: np.array([float(place), place + 2.0]) for place, name in enumerate(names)}
+    measured = Measured("test", {name: Measurement(METRICS, losses[name], np.ones(2)) for name in names})
+
+    comparison = WarmComparison.of(measured)
+
+    assert [*comparison.models] == [*names]
+    means = {pair: difference.mean for pair, difference in comparison.differences.items()}
+    assert means == {
+        (NARROW, CONTINUED): 1,
+        (CONTINUED, WARM): len(names) - 2,
+        (NARROW, WARM): len(names) - 1,
+        **({(SCRATCH, WARM): 1} if SCRATCH in names else {}),
+    }
 
 
 def test_every_difference_has_its_error():

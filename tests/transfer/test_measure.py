@@ -9,64 +9,58 @@ from raytag.config.document import dump_yaml, load_yaml
 from raytag.training import checkpoint
 from raytag.training.workload import WHOLE
 from raytag.transfer.folder import WideFolder
-from raytag.transfer.measure import compare
+from raytag.transfer.measure import SavedModel, measure
 from raytag.transfer.prepare import prepare_transfer
 from raytag.transfer.target import Target
 from raytag.transfer.worker import WideJob, WideRun
 
-
-def test_both_models_are_measured_on_the_test_jets(finished, folder, plan):
-    WideRun(WideJob(plan.experiment, plan.trial, folder), torch.device("cpu"), WHOLE).run()
-
-    comparison = compare(plan, finished.checkpoint(COMPLETE), folder.checkpoint, torch.device("cpu"))
-
-    assert comparison.split == "test"
-    assert comparison.difference == pytest.approx(comparison.wide["objective"] - comparison.narrow["objective"])
-    assert comparison.narrow["objective"] == pytest.approx(np.log(4))  # untrained: readouts begin at zero
-    assert comparison.narrow.keys() == comparison.wide.keys()
-    assert {"auc_b_vs_light", "light_rejection_70", "light_rejection_70_stderr"} <= comparison.wide.keys()
+CPU = torch.device("cpu")
 
 
-def test_without_test_jets_the_validation_jets_are_used(finished, plan):
-    data = plan.experiment.data.model_copy(update={"test": None})
-    plan = replace(plan, experiment=plan.experiment.model_copy(update={"data": data}))
-    narrow = finished.checkpoint(COMPLETE)
-
-    comparison = compare(plan, narrow, narrow, torch.device("cpu"))
-
-    assert comparison.split == "val"
-    assert (comparison.difference, comparison.difference_stderr) == (0, 0)
-    assert comparison.paired.is_tied
-
-
-def test_the_narrow_model_is_measured_in_its_own_depth(finished, tmp_path):
-    plan = prepare_transfer(finished, Target(32, num_layers=3))
-    folder = WideFolder(tmp_path / plan.trial.name)
+def saved_models(study, plan, path):
+    """Train the wide model of a plan, and return it and the narrow one."""
+    folder = WideFolder(path / plan.trial.name)
     folder.prepare(plan)
-    WideRun(WideJob(plan.experiment, plan.trial, folder), torch.device("cpu"), WHOLE).run()
+    WideRun(WideJob(plan.experiment, plan.trial, folder), CPU, WHOLE).run()
+    return {
+        "narrow": SavedModel(plan.study, study.checkpoint(plan.narrow)),
+        "wide": SavedModel(plan.experiment, folder.checkpoint),
+    }
 
-    comparison = compare(plan, finished.checkpoint(COMPLETE), folder.checkpoint, torch.device("cpu"))
 
-    assert comparison.narrow["objective"] == pytest.approx(np.log(4))
-    assert comparison.wide["objective"] != comparison.narrow["objective"]
+def test_models_of_any_width_and_depth_are_measured_on_the_same_jets(finished, tmp_path):
+    models = saved_models(finished, prepare_transfer(finished, Target(32, num_layers=3)), tmp_path)
+
+    measured = measure(models, "test", CPU)
+
+    narrow, wide = measured.models.values()
+    assert measured.split == "test"
+    assert len(narrow.losses) == len(wide.losses) == measured.num_jets
+    assert narrow.metrics["objective"] == pytest.approx(np.log(4))  # untrained: readouts begin at zero
+    assert wide.metrics["objective"] < narrow.metrics["objective"]
+    assert narrow.metrics.keys() == wide.metrics.keys()
+    assert {"auc_b_vs_light", "light_rejection_70", "light_rejection_70_stderr"} <= wide.metrics.keys()
+
+
+def test_the_losses_are_those_of_the_objective(finished, plan, tmp_path):
+    measured = measure(saved_models(finished, plan, tmp_path), "val", CPU)
+
+    for model in measured.models.values():
+        assert np.average(model.losses, weights=model.weights) == pytest.approx(model.metrics["objective"])
 
 
 def test_a_narrow_model_that_held_a_fold_out_is_measured_on_the_jets_of_the_wide_one(study, tmp_path):
     settings = load_yaml(study.experiment).data
     settings["search"] |= {"folds": 2}
-    settings["data"]["test"] = None
     study.experiment.write_text(dump_yaml(settings))
-    narrow = study.checkpoint(f"{COMPLETE}-f0")
-    save_perturbed(study.checkpoint(COMPLETE), narrow, fold=0)
-    plan = prepare_transfer(study, Target(32))
-    folder = WideFolder(tmp_path / plan.trial.name)
-    folder.prepare(plan)
-    WideRun(WideJob(plan.experiment, plan.trial, folder), torch.device("cpu"), WHOLE).run()
+    save_perturbed(study.checkpoint(COMPLETE), study.checkpoint(f"{COMPLETE}-f0"), fold=0)
+    models = saved_models(study, prepare_transfer(study, Target(32)), tmp_path)
 
-    comparison = compare(plan, narrow, folder.checkpoint, torch.device("cpu"))
+    measured = measure(models, "val", CPU)
 
-    assert comparison.split == "val"
-    assert comparison.difference == pytest.approx(comparison.wide["objective"] - comparison.narrow["objective"])
+    difference = measured.difference("narrow", "wide").mean
+    narrow, wide = measured.models.values()
+    assert difference == pytest.approx(wide.metrics["objective"] - narrow.metrics["objective"])
 
 
 def save_perturbed(path, place, fold):
