@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 
-from raytag import __version__, provenance
 from raytag.config.experiment import Experiment, SearchConfig
-from raytag.config.resolved import results_digest
 from raytag.config.space import SearchSpace
 from raytag.errors import CheckError, RaytagError, StudyError
-from raytag.importing import uncollected
 from raytag.records import TrialRecord
 from raytag.report.executors import Choice
 from raytag.report.trials import times_members
@@ -24,15 +19,12 @@ from raytag.search.folder import StudyFolder, exclusive
 from raytag.search.gating import check_mup
 from raytag.search.owner import Snapshot
 from raytag.search.progress import SearchProgress
+from raytag.search.recording import StudyRecorder
 from raytag.search.remote import Job, OpenWorkload, RemoteOwner, run_workers, start_owner
 from raytag.search.session import RaySession, cluster_size, share_resources
 from raytag.search.study import Study
-from raytag.search.verdict import gate_tags, stored_verdict, studies_of_its_file
-from raytag.search.watching import begin, repeating
-
-if TYPE_CHECKING:
-    from raytag.logbook import Status
-    from raytag.search.mirror import StudyMirror
+from raytag.search.verdict import stored_verdict, studies_of_its_file
+from raytag.search.watching import repeating
 
 __all__ = ["Outcome", "search", "search_in_session"]
 
@@ -115,10 +107,12 @@ def search_in_session(
         driver = _Driver(experiment, space, folder, console)
         driver.run(session, open_workload)
         study = Study.load(folder)
-        records, choices = tuple(study.records()), tuple(study.choices())
-        wall_seconds = time.monotonic() - started
         return Outcome(
-            *(experiment, folder, records, stored_verdict(folder), driver.mirror.tracking_uri, wall_seconds, choices),
+            *(experiment, folder, tuple(study.records())),
+            gates=stored_verdict(folder),
+            tracking_uri=driver.recorder.mirror.tracking_uri,
+            wall_seconds=time.monotonic() - started,
+            choices=tuple(study.choices()),
             num_unfinished=study.num_left(),
         )
 
@@ -128,68 +122,42 @@ class _Driver:
 
     def __init__(self, experiment: Experiment, space: SearchSpace, folder: StudyFolder, console: Console) -> None:
         self.experiment, self.space, self.folder, self.console = experiment, space, folder, console
-        self.digest = results_digest(experiment, space)
-        self._opening = begin(self._open_mirror)
-
-    @property
-    def mirror(self) -> StudyMirror:
-        """The mirror, as soon as it is open; RaytagError if its URI can never work."""
-        return self._opening.result()
-
-    def _open_mirror(self) -> StudyMirror:
-        """Import MLflow and open the logbook, which takes as long as Ray takes to start."""
-        with uncollected():
-            from raytag.search.mirror import StudyMirror
-        mlflow = self.experiment.mlflow
-        mirror = StudyMirror(self.folder, mlflow.tracking_uri, mlflow.experiment, self._say)
-        mirror.open()
-        return mirror
+        self.recorder = StudyRecorder(experiment, space, folder, self._say)
 
     def run(self, session: RaySession, open_workload: OpenWorkload | None) -> None:
         """Train what is left to train, and record how that ended."""
         num_left = self._num_left()
         self._announce(num_left)
         if num_left == 0:
-            self._conclude("FINISHED")
+            self.recorder.conclude("FINISHED", self._load())
             return
         try:
             session.start()
-            self._opening.result()  # an URI that can never work is told before anything runs
-            begin(lambda: import_module("raytag.report.loss_versus_lr"))  # matplotlib, while the owner starts
-            self._run_on_ray(num_left, open_workload, self._note_provenance())
+            self.recorder.start()  # an URI that can never work is told before anything runs
+            self._run_on_ray(num_left, open_workload)
         except KeyboardInterrupt:
             session.stop()  # whatever still trains
-            self.mirror.close("KILLED")
+            self.recorder.interrupt()
             raise
         except RaytagError:
-            self._conclude("FAILED")
+            self.recorder.conclude("FAILED", self._load())
             raise
-        self._conclude("FAILED" if self._num_left() else "FINISHED")
+        self.recorder.conclude("FAILED" if self._num_left() else "FINISHED", self._load())
 
-    def _note_provenance(self) -> dict[str, str]:
-        """Keep what this run is made of; return the tags that say so in MLflow."""
-        origin = provenance.collect({"search": self.experiment.search.seed, "data": self.experiment.training.data_seed})
-        self.folder.add_provenance(json.dumps(origin.to_dict(), indent=1))
-        tags = {"raytag.digest": self.digest, "raytag.version": __version__}
-        if origin.code:
-            tags["mlflow.source.git.commit"] = origin.code.commit + ("-dirty" if origin.code.is_dirty else "")
-        return tags
-
-    def _run_on_ray(self, num_left: int, open_workload: OpenWorkload | None, tags: dict[str, str]) -> None:
+    def _run_on_ray(self, num_left: int, open_workload: OpenWorkload | None) -> None:
         cluster = cluster_size()
         share = share_resources(self.experiment.resources, cluster, self.experiment.search.most_workers(num_left))
         self._say(f"{share} on {cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}")
         job = Job(self.experiment, self.space, self.folder, share, open_workload)
         owner = start_owner(job)
-        recorder = _Follower(owner, lambda snapshot: self.mirror.sync(snapshot.records, tags))
-        with repeating(recorder, MIRROR_SECONDS):
+        record = _Follower(owner, lambda snapshot: self.recorder.sync(snapshot.records))
+        with repeating(record, MIRROR_SECONDS):
             self._check_mup(job, owner)
-            tags.update(gate_tags(stored_verdict(self.folder)))
             with SearchProgress(self.console, self.experiment) as progress:
                 watcher = _Follower(owner, lambda snapshot: self._show(snapshot, progress))
                 with repeating(watcher, POLL_SECONDS):
                     self._train(job, owner)
-        recorder()  # the last changes
+        record()  # the last changes
 
     def _show(self, snapshot: Snapshot, progress: SearchProgress) -> None:
         for note in snapshot.notes:
@@ -219,20 +187,6 @@ class _Driver:
         while owner.num_unfinished() and (num_finished := _num_finished(owner.snapshot().records)) > before:
             run_workers(job, owner, self._say)
             before = num_finished
-
-    def _conclude(self, status: Status) -> None:
-        """Draw the picture and bring MLflow up to date."""
-        files = [self.folder.experiment, self.folder.space, *self.folder.provenance, self.folder.gates]
-        study = self._load()
-        records = study.records() if study else []
-        if any(record.history for record in records):
-            from raytag.report.loss_versus_lr import draw_loss_versus_lr
-
-            draw_loss_versus_lr(records, self.folder.picture, f"{self.experiment.name}: objective versus learning rate")
-            files.append(self.folder.picture)
-        choices = study.choices() if study else []
-        if not self.mirror.close(status, files, records, gate_tags(stored_verdict(self.folder)), choices):
-            self._say("MLflow lacks the last results; the same command writes them when it answers again.")
 
     def _load(self) -> Study | None:
         try:
