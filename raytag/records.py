@@ -98,6 +98,9 @@ class TrialRecord:
     ``history`` holds the members' ``reduction``, of the ``best_fraction`` of them if that is its name. With one member
     ``members`` is empty. With ``has_paired_seeds`` member m of every trial of the study has the same seed.
 
+    A trial that failed ``has_diverged`` if a loss or gradient of its own stopped being a number, which is a result like
+    others: its hyperparameters are bad. If it has not, it broke off.
+
     In population-based training ``moves`` tells by step from whom the trial went on, and with what; ``hyperparameters``
     are then those of its last generation, and ``searched`` those it began with.
     """
@@ -112,6 +115,7 @@ class TrialRecord:
     history: Mapping[int, Mapping[str, float]]
     worker: str | None = None
     failure: str | None = None
+    has_diverged: bool = False
     members: Mapping[int, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
     num_folds: int = 1
     reduction: Reduction = "mean"
@@ -123,6 +127,11 @@ class TrialRecord:
     def is_finished(self) -> bool:
         """Whether the trial will train no further."""
         return self.state is not TrialState.RUNNING
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether it failed for nothing that its hyperparameters did: lost workers, too little memory, a bad file."""
+        return self.state is TrialState.FAILED and not self.has_diverged
 
     @property
     def last_step(self) -> int:

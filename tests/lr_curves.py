@@ -55,7 +55,7 @@ def records_of(curves):
 
 
 def make_trial(width, number, lr, objectives, *, flops=1.0, state=None):
-    """Return a trial of a replica per objective."""
+    """Return a trial of a replica per objective; one that failed with finite objectives broke off."""
     mean = float(np.mean(objectives))
     if state is None:
         state = (
@@ -72,5 +72,6 @@ def make_trial(width, number, lr, objectives, *, flops=1.0, state=None):
         searched={"lr": float(lr)},
         hyperparameters=Hyperparameters(lr=float(lr)),
         history={} if state is TrialState.RUNNING else {100: reported},
+        has_diverged=state is TrialState.FAILED and math.isinf(mean),
         members={100: members} if state is TrialState.COMPLETE and len(members) > 1 else {},
     )

@@ -17,6 +17,7 @@ from raytag.report.transfer_curves import (
     LrCurve,
     Optimum,
     bootstrap_optima,
+    broken_off,
     curves_of,
     estimate_drift,
     estimate_gain,
@@ -179,6 +180,7 @@ def _missing(
     for width in widths:
         if num_running := sum(r.width == width and r.state is TrialState.RUNNING for r in records):
             yield f"width {width}: {num_running} trial{'s are' if num_running > 1 else ' is'} still running"
+        yield from (f"width {width}: {lack}" for lack in broken_off(r for r in records if r.width == width))
         if width not in results:
             yield f"width {width}: no trial has completed"
         elif not num_running:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "LrCurve",
     "Optimum",
     "bootstrap_optima",
+    "broken_off",
     "curves_of",
     "estimate_drift",
     "estimate_gain",
@@ -71,7 +72,7 @@ class LrCurve:
 
     @property
     def sweep_flops(self) -> float:
-        """What all trials took, also those that diverged or were pruned."""
+        """What its trials took, also those that diverged or were pruned."""
         return float(self.flops.sum())
 
     @property
@@ -117,13 +118,24 @@ class Optimum:
 
 
 def curves_of(records: Sequence[TrialRecord]) -> list[LrCurve]:
-    """Return the curve of every width that has a completed trial, the narrowest first; running trials are left out."""
+    """Return the curve of every width that has a completed trial, the narrowest first.
+
+    Trials that run or broke off are left out: nothing is known of their rates.
+    """
     widths = sorted({record.width for record in records if record.state is TrialState.COMPLETE})
     return [_curve_of([record for record in records if record.width == width]) for width in widths]
 
 
+def broken_off(records: Iterable[TrialRecord]) -> Iterator[str]:
+    """Say which rates are unknown because their trials broke off, and why."""
+    for record in records:
+        if record.broke_off:
+            yield f"lr {record.lr:.3g} is unknown, as its trial broke off ({record.failure_reason})"
+
+
 def _curve_of(records: Sequence[TrialRecord]) -> LrCurve:
-    trials = sorted((record for record in records if record.is_finished), key=lambda record: record.lr)
+    known = [record for record in records if record.is_finished and not record.broke_off]
+    trials = sorted(known, key=lambda record: record.lr)
     complete = next(record for record in trials if record.state is TrialState.COMPLETE)
     instead = {TrialState.FAILED: math.inf, TrialState.PRUNED: math.nan}
     columns = [

@@ -16,6 +16,7 @@ from raytag.report.transfer_curves import (
     LrCurve,
     Optimum,
     bootstrap_optima,
+    broken_off,
     curves_of,
     estimate_gap_of_rate,
     fit_optimum,
@@ -45,6 +46,8 @@ class Verification:
         What all trials took.
     num_stopped
         Trials that were stopped early.
+    unknown
+        The rates whose trials broke off, in words.
     """
 
     lr: float
@@ -54,6 +57,7 @@ class Verification:
     gap: Estimate
     cost: Cost
     num_stopped: int
+    unknown: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool | None:
@@ -84,6 +88,7 @@ class Verification:
             "num_seeds": self.curve.num_seeds,
             "num_rates": len(self.curve.lrs),
             "num_stopped": self.num_stopped,
+            "unknown": list(self.unknown),
             "sentence": sentence_of(self),
         }
 
@@ -104,6 +109,7 @@ def verification_of(records: Sequence[TrialRecord], lr: float) -> Verification |
         gap=estimate_gap_of_rate(carried, curve),
         cost=sum((record.cost for record in records), start=Cost()),
         num_stopped=sum(record.state is TrialState.PRUNED for record in records),
+        unknown=tuple(broken_off(records)),
     )
 
 
@@ -116,6 +122,7 @@ def describe_verification(verification: Verification) -> Iterator[str]:
     yield f"the best one is {verification.optimum.lr:.3g}, {where}"
     if verification.optimum.fallback:
         yield f"  (the best rate tried, not a parabola's minimum: {verification.optimum.fallback})"
+    yield from (f"  ({unknown})" for unknown in verification.unknown)
     yield sentence_of(verification)
 
 
@@ -125,6 +132,8 @@ def sentence_of(verification: Verification) -> str:
     if math.isinf(gap.value):
         return "at the carried rate the wide model diverges"
     if math.isnan(gap.value):
+        if verification.unknown:
+            return "what the carried rate costs is unknown, as trials broke off"
         return "the carried rate was stopped early, as five others were better: tune lr at this width"
     costs = f"the carried rate costs {percent(gap)} of the loss"
     match verification.holds:

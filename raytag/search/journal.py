@@ -32,6 +32,7 @@ METRICS = "metrics:"  # "metrics:<step>" → {metric: value}
 MEMBERS = "members:"  # "members:<step>" → those of each member, if the trial has several
 MOVE = "move:"  # "move:<step>" → from whom a trial of a population goes on after that step, and with what
 WORKER, FAILURE, LOSSES = "worker", "failure", "losses"
+DIVERGED = "diverged"  # whether a trial failed because a number of its own stopped being finite
 PROMOTED = "promoted"  # step of the last rung that the trial has passed
 
 # Attributes of a width.
@@ -151,8 +152,9 @@ class Journal:
         storage = self.study_of(name)._storage
         storage.set_trial_intermediate_value(self.trial(name)._trial_id, step, metrics[OBJECTIVE])
 
-    def fail(self, name: str, failure: str) -> None:
+    def fail(self, name: str, failure: str, *, diverged: bool) -> None:
         """End a trial as failed; the reason comes first, so that no failed trial lacks it."""
+        self.note(name, DIVERGED, diverged)
         self.note(name, FAILURE, failure)
         self.end(name, OptunaState.FAIL)
 
@@ -192,6 +194,8 @@ class Journal:
             best_fraction=search.best_fraction,
             worker=attributes.get(WORKER),
             failure=attributes.get(FAILURE),
+            # In studies from before this was noted, every failed trial counts as diverged, as it did then.
+            has_diverged=frozen.state is OptunaState.FAIL and attributes.get(DIVERGED, True),
         )
 
 

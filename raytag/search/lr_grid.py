@@ -26,14 +26,16 @@ def wanted_rates(
     The search goes in rounds: the grid, then the neighbours that the best rate so far lacks, first those an octave
     away, then those half an octave away. A round begins when the last one is finished, so the rates that are tried at
     the end follow from their objectives alone, and not from which of them was finished first or on how many workers. Of
-    equal objectives the lower rate is the better one; where all have failed, the search goes down.
+    equal objectives the lower rate is the better one; where all have diverged, the search goes down.
 
     Parameters
     ----------
     space
         Its low and the multiples of it by powers of 2 up to its high are the grid.
     finished
-        Learning rate → objective; inf for a trial that failed or was stopped early, which is a neighbour like others.
+        Learning rate → objective; inf for a trial that diverged or was stopped early, which is a neighbour like others;
+        NaN for one that broke off. Such a rate is not tried again and says nothing: an octave beyond it takes its place
+        as a neighbour, and where there are no others the search is over.
     pending
         Rates that have been begun and are not finished.
     limit
@@ -54,11 +56,24 @@ def wanted_rates(
 
 def _missing_neighbours(known: Mapping[int, float]) -> list[int]:
     """Return the nearest rates around the best one that are not known: an octave away, else half an octave away."""
-    best = min(known, key=lambda index: (known[index], index))
-    for distance in (OCTAVE, OCTAVE // 2):
-        if missing := [index for index in (best - distance, best + distance) if index not in known]:
+    measured = [index for index in known if not math.isnan(known[index])]
+    if not measured:
+        return []
+    best = min(measured, key=lambda index: (known[index], index))
+    octaves = [_first_measurable(known, best, step) for step in (-OCTAVE, OCTAVE)]
+    halves = [best - OCTAVE // 2, best + OCTAVE // 2]
+    for neighbours in (octaves, halves):
+        if missing := [index for index in neighbours if index not in known]:
             return missing
     return []
+
+
+def _first_measurable(known: Mapping[int, float], best: int, step: int) -> int:
+    """Return the first rate in steps from the best one of which more is known, or can be, than that it broke off."""
+    index = best + step
+    while math.isnan(known.get(index, 0.0)):
+        index += step
+    return index
 
 
 def _index(low: float, lr: float) -> int:

@@ -126,10 +126,10 @@ class StudyOwner:
         self._touch(name)
         return goes_on
 
-    def fail(self, worker: str, name: str, reason: str, traceback: str = "") -> None:
-        """End a trial that cannot go on."""
+    def fail(self, worker: str, name: str, reason: str, traceback: str = "", *, diverged: bool = False) -> None:
+        """End a trial that cannot go on (see :meth:`Study.fail`)."""
         self._held[worker].discard(name)
-        self._study.fail(name, reason, traceback)
+        self._study.fail(name, reason, traceback, diverged=diverged)
         self._touch(name)
 
     def give_back(self, worker: str, names: Sequence[str]) -> None:

@@ -15,11 +15,13 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import Trial as OptunaTrial
+from optuna.trial import TrialState as OptunaState
 
 from raytag.config.experiment import SearchConfig
 from raytag.config.space import Categorical, LogUniform, SearchSpace
+from raytag.records import TrialRecord, TrialState
 from raytag.report.transfer_curves import POINTS_OF_FIT
 from raytag.search.lr_grid import wanted_rates
 
@@ -102,16 +104,12 @@ def suggest(trial: OptunaTrial, space: SearchSpace) -> None:
             trial.suggest_float(name, distribution.low, distribution.high, log=is_log)
 
 
-def wanted_lrs(search: SearchConfig, space: SearchSpace, trials: Sequence[FrozenTrial]) -> list[float]:
+def wanted_lrs(search: SearchConfig, space: SearchSpace, records: Sequence[TrialRecord]) -> list[float]:
     """Return the learning rates that a width can begin now under lr_grid, given all its trials so far."""
     rates = space.root["lr"]
     assert isinstance(rates, LogUniform), "the experiment was checked"
-    finished = {
-        trial.params["lr"]: trial.values[0] if trial.state is TrialState.COMPLETE else math.inf
-        for trial in trials
-        if trial.state.is_finished()
-    }
-    pending = [trial.params["lr"] for trial in trials if not trial.state.is_finished()]
+    finished = {record.lr: _result(record) for record in records if record.is_finished}
+    pending = [record.lr for record in records if not record.is_finished]
     return wanted_rates(rates, finished, pending, search.most_trials)
 
 
@@ -121,7 +119,14 @@ def prescribe(values: Mapping[str, float]) -> FrozenTrial:
     Its values are in the line of the journal that creates it, so no process can be killed in between.
     """
     ranges: dict[str, BaseDistribution] = {name: FloatDistribution(value, value) for name, value in values.items()}
-    return create_trial(state=TrialState.RUNNING, params=dict(values), distributions=ranges)
+    return create_trial(state=OptunaState.RUNNING, params=dict(values), distributions=ranges)
+
+
+def _result(record: TrialRecord) -> float:
+    """Return what a finished trial says of its learning rate, as :func:`wanted_rates` takes it."""
+    if record.broke_off:
+        return math.nan
+    return record.objective if record.state is TrialState.COMPLETE else math.inf
 
 
 def _seed(*parts: object) -> int:

@@ -112,10 +112,10 @@ class Study:
 
     def num_to_ask(self, width: int) -> int:
         """Return how many trials of a width can be asked for now; others may be wanted once those are finished."""
-        search, trials = self._experiment.search, self._journal.trials(width)
+        search = self._experiment.search
         if search.sampler == "lr_grid":
-            return len(wanted_lrs(search, self._space, trials))
-        return max(0, search.most_trials - len(trials))
+            return len(wanted_lrs(search, self._space, self._journal.records(width)))
+        return max(0, search.most_trials - len(self._journal.trials(width)))
 
     def num_left(self) -> int:
         """Return how many trials of all widths are to be finished, begun or not, as far as is known."""
@@ -151,7 +151,7 @@ class Study:
             return False
         if step not in frozen.intermediate_values:
             if reason := self._not_finite(name, step, members):
-                self.fail(name, reason)
+                self.fail(name, reason, diverged=True)
                 return False
             self._journal.note_step(name, step, reduce_metrics(members, self._experiment.search), members)
             if self.num_losses(name):
@@ -183,10 +183,13 @@ class Study:
                 self._journal.note(name, f"{MOVE}{step}", move.to_dict())
         return moves
 
-    def fail(self, name: str, reason: str, traceback: str = "") -> None:
-        """End a trial as failed, with a one-line reason and the traceback if there is one."""
+    def fail(self, name: str, reason: str, traceback: str = "", *, diverged: bool = False) -> None:
+        """End a trial as failed, with a one-line reason and the traceback if there is one.
+
+        Only if it ``diverged`` does that say anything about its hyperparameters.
+        """
         if not self._journal.trial(name).state.is_finished():
-            self._journal.fail(name, f"{reason}\n{traceback}".strip())
+            self._journal.fail(name, f"{reason}\n{traceback}".strip(), diverged=diverged)
 
     def count_loss(self, name: str) -> int:
         """Count that a trial's worker was lost; return how often that has happened since its last recorded step."""
@@ -223,7 +226,7 @@ class Study:
         search = self._experiment.search
         match search.sampler:
             case "lr_grid":
-                return {"lr": wanted_lrs(search, self._space, self._journal.trials(width))[0]}
+                return {"lr": wanted_lrs(search, self._space, self._journal.records(width))[0]}
             case "fixed":
                 return {}
         return None

@@ -40,8 +40,8 @@ class Owner(Protocol):
     def report(self, worker: str, name: str, step: int, members: Sequence[Metrics]) -> bool:
         """Record the metrics of a trial's members; return whether the trial goes on."""
 
-    def fail(self, worker: str, name: str, reason: str, traceback: str = "") -> None:
-        """End a trial that cannot go on."""
+    def fail(self, worker: str, name: str, reason: str, traceback: str = "", *, diverged: bool = False) -> None:
+        """End a trial that cannot go on, because it diverged or for a reason that is not its own."""
 
     def give_back(self, worker: str, names: Sequence[str]) -> None:
         """Let others go on with trials that the worker has no room for."""
@@ -189,12 +189,14 @@ class TrainingLoop:
         except Exception as error:
             self._fail(trial, member, typed_line(error), traceback.format_exc())
 
-    def _fail(self, trial: RunningTrial, member: Member, reason: str, traceback: str = "") -> None:
+    def _fail(
+        self, trial: RunningTrial, member: Member, reason: str, traceback: str = "", *, diverged: bool = False
+    ) -> None:
         """Fail a trial for what one of its members did."""
         if trial.is_over:
             return
         whose = f"{member.trial.name}: " if len(trial.members) > 1 else ""
-        self._owner.fail(self._worker, trial.name, whose + reason, traceback)
+        self._owner.fail(self._worker, trial.name, whose + reason, traceback, diverged=diverged)
         self._end(trial)
 
     # -- training ---------------------------------------------------------------------------------------------------
@@ -216,7 +218,7 @@ class TrainingLoop:
             member.losses.append(result.loss)
         for slot, result in results.items():
             if result.failure is not None:
-                self._fail(*ready[slot], result.failure)
+                self._fail(*ready[slot], result.failure, diverged=True)
 
     def _is_ready(self, trial: RunningTrial, member: Member) -> bool:
         """Whether a member may take its next step."""

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -82,6 +83,17 @@ def test_a_wide_grid_that_does_not_reach_the_carried_rate_is_told():
     narrow, wide = make_curve(32, -3.5), make_curve(64, -7)
 
     assert analyse(records_of([narrow, wide]), (32, 64)).missing == ("width 64: no trial near the lr that is carried",)
+
+
+def test_a_rate_whose_trial_broke_off_is_told_as_unknown_not_as_diverged():
+    *trials, last = records_of([make_curve(32, -6.2)])
+    reason = "3 workers died while they trained it; the last: its process died"
+    broke_off = replace(last, state=TrialState.FAILED, failure=f"{reason}\nTraceback")
+
+    analysis = analyse([*trials, broke_off], (32,))
+
+    assert analysis.missing == (f"width 32: lr 0.0625 is unknown, as its trial broke off ({reason})",)
+    assert analysis.narrowest.curve.lrs.tolist() == [trial.lr for trial in trials]
 
 
 def test_an_optimum_that_is_no_parabolas_minimum_is_told():

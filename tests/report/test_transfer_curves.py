@@ -42,17 +42,27 @@ def test_curves_hold_a_row_per_seed_and_a_column_per_rate():
         assert found.sweep_flops == made.sweep_flops
 
 
-def test_a_failed_trial_is_infinite_a_pruned_one_unknown_and_a_running_one_left_out():
+def test_a_diverged_trial_is_infinite_a_pruned_one_unknown_and_a_running_one_left_out():
     complete = make_trial(32, 0, 2**-8, [0.5, 0.6])
-    failed = make_trial(32, 1, 2**-6, [math.inf, math.inf], flops=3.0)
+    diverged = make_trial(32, 1, 2**-6, [math.inf, math.inf], flops=3.0)
     pruned = make_trial(32, 2, 2**-10, [math.nan, math.nan])
     running = make_trial(32, 3, 2**-7, [0.1, 0.1], state=TrialState.RUNNING)
 
-    (curve,) = curves_of([complete, failed, pruned, running])
+    (curve,) = curves_of([complete, diverged, pruned, running])
 
     np.testing.assert_equal(curve.objectives, [[math.nan, 0.5, math.inf], [math.nan, 0.6, math.inf]])
-    assert curve.sweep_flops == 5.0  # what failed has cost too
+    assert curve.sweep_flops == 5.0  # what diverged has cost too
     assert curve.run_flops == 0.5  # one seed of the trial that ran to its end
+
+
+def test_a_trial_that_broke_off_is_left_out_and_so_does_not_bound_the_others():
+    complete = make_trial(32, 0, 2**-8, [0.5, 0.6])
+    broke_off = make_trial(32, 1, 2**-6, [0.4, 0.4], state=TrialState.FAILED)
+
+    (curve,) = curves_of([complete, broke_off])
+
+    assert curve.lrs.tolist() == [2**-8]
+    assert np.isnan(curve.losses_at(-5)).all()
 
 
 def test_a_width_without_a_completed_trial_has_no_curve():

@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from lr_curves import make_curve, make_trial, records_of
 
+from raytag.records import TrialState
 from raytag.report.verification import describe_verification, sentence_of, verification_of
 
 
@@ -55,6 +57,15 @@ def test_a_carried_rate_that_was_stopped_early_is_told():
     trials = [make_trial(64, 0, 2**-8, [0.9, 0.9, 0.9]), make_trial(64, 1, 2**-6, [math.nan] * 3)]
 
     assert "stopped early" in sentence_of(verification_of(trials, 2**-6))
+
+
+def test_a_carried_rate_whose_trial_broke_off_is_told_as_unknown():
+    broke_off = replace(make_trial(64, 1, 2**-6, [0.9] * 3, state=TrialState.FAILED), failure="out of memory")
+
+    *_, why, last = describe_verification(verification_of([make_trial(64, 0, 2**-8, [0.9] * 3), broke_off], 2**-6))
+
+    assert why == "  (lr 0.0156 is unknown, as its trial broke off (out of memory))"
+    assert last == "what the carried rate costs is unknown, as trials broke off"
 
 
 def test_without_a_completed_trial_nothing_is_said():

@@ -47,6 +47,22 @@ def test_a_trial_killed_before_its_failure_was_written_has_failed_when_the_study
     assert resumed.record(name).state is TrialState.FAILED
 
 
+@pytest.mark.parametrize("diverged", [True, False])
+def test_whether_a_trial_has_diverged_or_broke_off_is_read_back(open_study, diverged):
+    study = open_study()
+    study.fail(study.ask(32), "why", diverged=diverged)
+
+    record = open_study().record("w32-0000")
+    assert (record.has_diverged, record.broke_off) == (diverged, not diverged)
+
+
+def test_a_failed_trial_of_an_older_study_counts_as_diverged(open_study):
+    study = open_study()
+    study._journal.end(study.ask(32), optuna.trial.TrialState.FAIL)
+
+    assert open_study().record("w32-0000").has_diverged
+
+
 def test_reading_a_study_needs_only_its_folder(open_study, tmp_path, make_experiment, space):
     StudyFolder(tmp_path / "study").prepare(make_experiment(), space)
     study = open_study()

@@ -13,7 +13,7 @@ def rates_between(low, high):
 
 LOW = 1e-3
 SPACE = rates_between(LOW, 1.6e-2)  # octaves 0 to 4
-FAILED = math.inf
+DIVERGED, BROKE_OFF = math.inf, math.nan
 
 
 def octaves(rates):
@@ -85,18 +85,43 @@ def test_rates_are_extended_one_at_a_time():
 
 
 def test_a_diverged_neighbour_is_a_neighbour():
-    tried = search(lambda octave: parabola(9)(octave) if octave < 4 else FAILED)
+    tried = search(lambda octave: parabola(9)(octave) if octave < 4 else DIVERGED)
 
     assert list(tried) == [0, 1, 2, 3, 4, 2.5, 3.5, 4.5]
     assert min(tried, key=tried.get) == 3.5
 
 
 def test_a_diverged_rate_within_the_grid_ends_it_too():
-    assert list(search(lambda octave: -octave if octave <= 1 else FAILED)) == [0, 1, 2, 3, 4, 0.5, 1.5]
+    assert list(search(lambda octave: -octave if octave <= 1 else DIVERGED)) == [0, 1, 2, 3, 4, 0.5, 1.5]
+
+
+@pytest.mark.parametrize(
+    ("lost", "after"), [({4}, [5, 2.5, 3.5]), ({4, 5}, [5, 6, 2.5, 3.5]), ({2}, [2.5, 3.5]), ({2.5}, [2.5, 3.5])]
+)
+def test_a_rate_that_broke_off_is_not_tried_again_and_the_next_one_takes_its_place(lost, after):
+    tried = search(lambda octave: BROKE_OFF if octave in lost else parabola(3.1)(octave))
+
+    assert list(tried) == [0, 1, 2, 3, 4, *after]
+
+
+def test_a_rate_that_broke_off_is_never_the_best_one():
+    tried = search(lambda octave: BROKE_OFF if octave in {0, 1} else (octave - 2) ** 2)
+
+    assert list(tried) == [0, 1, 2, 3, 4, -1, 1.5, 2.5]
+
+
+def test_where_every_rate_broke_off_the_search_is_over():
+    assert list(search(lambda _: BROKE_OFF)) == [0, 1, 2, 3, 4]
+
+
+def test_rates_that_go_on_breaking_off_are_tried_up_to_the_limit():
+    tried = search(lambda octave: BROKE_OFF if octave > 3 else -octave, limit=9)
+
+    assert list(tried) == [0, 1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def test_where_every_rate_diverged_the_search_goes_down_until_one_does_not():
-    tried = search(lambda octave: parabola(-3)(octave) if octave < -0.5 else FAILED)
+    tried = search(lambda octave: parabola(-3)(octave) if octave < -0.5 else DIVERGED)
 
     assert list(tried) == [0, 1, 2, 3, 4, -1, -2, -3, -4, -3.5, -2.5]
 

@@ -9,7 +9,7 @@ from raytag.config.space import SearchSpace
 from raytag.records import TrialState
 from raytag.search import worker
 from raytag.search.folder import StudyFolder
-from raytag.search.owner import StudyOwner
+from raytag.search.owner import MAX_LOSSES, StudyOwner
 from raytag.search.study import Study
 from raytag.search.worker import Worker
 
@@ -173,6 +173,20 @@ def test_a_diverged_trial_bounds_the_best_rate_as_a_poor_one_does(new_owner):
         finish(owner, "a", trial, value=math.nan if octave(trial) == 4 else -octave(trial))
 
     assert [octave(trial) for trial in ask_all(owner, "a", 32)] == [2.5, 3.5]
+
+
+def test_a_rate_that_kills_its_workers_is_passed_over_as_unknown(new_owner):
+    owner = new_owner(widths=(32,), num_workers=1)
+    *others, highest = ask_all(owner, "a", 32)
+    for trial in others:
+        finish(owner, "a", trial, value=-octave(trial))
+    for _ in range(MAX_LOSSES):
+        owner.register("a")  # it was lost, and begins anew
+        ask_all(owner, "a", 32)
+    owner.register("a")
+
+    assert octave(highest) == 4
+    assert [octave(trial) for trial in ask_all(owner, "a", 32)] == [5]
 
 
 def test_a_trial_is_pruned_once_five_are_better_and_bounds_the_best_rate_as_a_poor_one_does(new_owner):

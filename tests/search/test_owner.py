@@ -94,6 +94,7 @@ def test_a_trial_that_kills_its_workers_fails(new_owner):
     record = records(owner)["w32-0000"]
     assert record.state is TrialState.FAILED
     assert record.failure == "3 workers died while they trained it; the last: CUDA out of memory\nTraceback"
+    assert record.broke_off
 
 
 def test_a_trial_that_gets_on_is_not_the_one_that_kills_its_workers(new_owner):

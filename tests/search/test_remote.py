@@ -1,8 +1,19 @@
+from unittest.mock import Mock
+
 import pytest
 
 from raytag.errors import StudyError
+from raytag.search import remote
 from raytag.search.folder import exclusive
-from raytag.search.remote import OwnerProcess
+from raytag.search.remote import OwnerProcess, RemoteOwner
+
+
+def test_the_owner_hears_that_a_trial_has_diverged(monkeypatch):
+    monkeypatch.setattr(remote, "fetch", lambda reference: reference)
+    actor = Mock()
+    RemoteOwner(actor).fail("a", "w32-0000", "the loss became nan", diverged=True)
+
+    actor.fail.remote.assert_called_once_with("a", "w32-0000", "the loss became nan", "", diverged=True)
 
 
 def test_an_owner_that_may_not_write_says_so_in_a_call(folder, make_experiment, space, monkeypatch):

@@ -174,6 +174,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial(open_study, loss):
     record = study.record(name)
     assert record.state is TrialState.FAILED
     assert record.failure_reason == f"the validation loss became {loss} at step 10"
+    assert record.has_diverged
 
 
 def test_a_failed_trial_keeps_its_traceback_and_counts_against_the_budget(open_study):

@@ -357,6 +357,7 @@ def test_one_trials_nan_leaves_its_neighbours_alone(new_owner, work):
         is_poisoned = record.searched["alpha_output"] == 4
         assert record.state is (TrialState.FAILED if is_poisoned else TrialState.COMPLETE)
         assert not is_poisoned or "not finite at step 0" in record.failure_reason
+        assert record.has_diverged is is_poisoned
 
 
 def test_a_validation_that_raises_fails_its_trial_only(new_owner, work):
@@ -372,6 +373,7 @@ def test_a_validation_that_raises_fails_its_trial_only(new_owner, work):
     states = {record.searched["alpha_output"] == 4: record for record in records(owner).values()}
     assert states[False].state is TrialState.COMPLETE
     assert states[True].failure.startswith("ValueError: no such jet\nTraceback")
+    assert states[True].broke_off
 
 
 def test_an_error_in_the_shared_step_is_not_blamed_on_one_trial(new_owner, work, monkeypatch):
@@ -459,6 +461,7 @@ def test_a_trial_that_does_not_fit_by_itself_fails_with_the_reason(new_owner, wo
         assert record.state is TrialState.FAILED
         assert record.failure_reason.startswith("out of memory: width 32 with batches of 8 does not fit")
         assert record.failure.endswith("Tried to allocate 2.00 GiB.")
+        assert record.broke_off
     assert not list(folder.path.glob("trials/*/checkpoint.pt"))
 
 
