@@ -3,26 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from fixture_jets import data_of
 
 from benchmarks import group_cell
 from benchmarks.bounds import Rates, Work, count_work, measure_rates
 from benchmarks.group_cell import PADDED, Way, build_step, measure_cell, peak_bytes, stopwatch
-from raytag.config.experiment import Experiment, SearchConfig, TaggerConfig, TrainingConfig
 
 CPU = torch.device("cpu")
 MIB = 2**20
 
 
 @pytest.fixture
-def experiment(jets, tmp_path):
-    return Experiment(
-        name="test",
-        data=data_of(jets, tmp_path / "cache"),
-        model=TaggerConfig(num_layers=1),
-        training=TrainingConfig(num_steps=100, batch_size=16),
-        search=SearchConfig(space="unused", widths=(32,), trials_per_width=1, sampler="random"),
-    )
+def experiment(tagger_experiment):
+    search = {"widths": (32,), "trials_per_width": 1, "sampler": "random"}
+    return tagger_experiment(training={"num_steps": 100, "batch_size": 16}, search=search)
 
 
 def test_every_way_takes_steps(experiment, tmp_path):

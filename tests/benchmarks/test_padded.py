@@ -2,27 +2,23 @@
 
 import pytest
 import torch
-from fixture_jets import data_of
 
 from benchmarks import plain
 from benchmarks.job import Job
 from benchmarks.padded import task_losses
-from raytag.config.experiment import Experiment, SearchConfig, TaggerConfig, TrainingConfig
-from raytag.config.hyperparameters import Hyperparameters
 from raytag.config.space import SearchSpace
 from raytag.training.trial_group import TrialGroup
 
 
 @pytest.fixture(scope="module", params=[{}, {"head_width": 8}], ids=str)
-def job(request, jets, tmp_path_factory):
-    experiment = Experiment(
-        name="test",
-        data=data_of(jets, tmp_path_factory.mktemp("cache"), num_train_jets=640),
-        model=TaggerConfig(num_layers=2, **request.param),
+def job(request, tagger_experiment):
+    experiment = tagger_experiment(
+        data={"num_train_jets": 640},
+        model={"num_layers": 2, **request.param},
         # AdamW turns the rounding of gradients near eps into steps: a large eps keeps two equal trainings together.
-        hyperparameters=Hyperparameters(eps=1e-4),
-        training=TrainingConfig(num_steps=12, batch_size=64, evaluate_every=6, precision="float64"),
-        search=SearchConfig(space="unused", widths=(32, 64), trials_per_width=2, sampler="random"),
+        hyperparameters={"eps": 1e-4},
+        training={"num_steps": 12, "batch_size": 64, "evaluate_every": 6, "precision": "float64"},
+        search={"widths": (32, 64), "trials_per_width": 2, "sampler": "random"},
     )
     space = {
         name: {"distribution": "log_uniform", "low": low, "high": high, "transfer": "yes"}

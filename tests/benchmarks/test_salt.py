@@ -3,7 +3,6 @@
 import h5py
 import numpy as np
 import pytest
-from fixture_jets import data_of
 
 from benchmarks.jets import repeat_jets
 from benchmarks.salt_sides import Answers
@@ -32,8 +31,8 @@ def test_every_parameter_has_a_counterpart_in_salt():
     assert sorted(names) == sorted(expected)
 
 
-def test_repeated_jets_are_the_same_jets_over_and_over(jets, tmp_path):
-    data = data_of(jets, tmp_path / "cache")
+def test_repeated_jets_are_the_same_jets_over_and_over(tagger_experiment, tmp_path):
+    data = tagger_experiment().data
     repeated = repeat_jets(data, NUM_JETS, tmp_path)
     with h5py.File(data.train) as first, h5py.File(repeated.train) as second:
         assert len(first["jets"]) < NUM_JETS == len(second["tracks"])

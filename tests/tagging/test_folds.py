@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fixture_jets import data_of
 from perturbation import perturb
 from torch import func, nn
 
-from raytag.config.experiment import Experiment, SearchConfig, TaggerConfig, TrainingConfig
 from raytag.mup.multipliers import initialise
 from raytag.tagging.packing import pack
 from raytag.tagging.workload import TaggingWorkload
@@ -18,13 +16,10 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def experiment(jets, tmp_path_factory):
-    return Experiment(
-        name="test",
-        data=data_of(jets, tmp_path_factory.mktemp("cache")),
-        model=TaggerConfig(num_layers=1),
-        training=TrainingConfig(num_steps=10, evaluate_every=5, batch_size=64, precision="float64"),
-        search=SearchConfig(space="space.yaml", folds=NUM_FOLDS),
+def experiment(tagger_experiment):
+    return tagger_experiment(
+        training={"num_steps": 10, "evaluate_every": 5, "batch_size": 64, "precision": "float64"},
+        search={"folds": NUM_FOLDS},
     )
 
 

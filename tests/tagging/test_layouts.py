@@ -5,9 +5,8 @@ from dataclasses import fields, is_dataclass, replace
 import numpy as np
 import pytest
 import torch
-from fixture_jets import data_of
 
-from raytag.config.experiment import Experiment, ResourcesConfig, SearchConfig, TaggerConfig, TrainingConfig
+from raytag.config.experiment import ResourcesConfig
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.tagging.static import StaticShapes
 from raytag.tagging.workload import TaggingWorkload
@@ -16,17 +15,13 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def make_workload(jets, tmp_path_factory):
-    cache = tmp_path_factory.mktemp("cache")
-
+def make_workload(tagger_experiment):
     def make(folds=1, tasks=("jet_classification", "track_origin", "vertexing"), batch_size=64):
-        experiment = Experiment(
-            name="test",
-            data=data_of(jets, cache),
-            model=TaggerConfig(num_layers=2, tasks=tasks),
-            training=TrainingConfig(num_steps=10, evaluate_every=5, batch_size=batch_size, precision="float64"),
-            search=SearchConfig(space="space.yaml", folds=folds),
-            resources=ResourcesConfig(compile="default"),
+        experiment = tagger_experiment(
+            model={"num_layers": 2, "tasks": tasks},
+            training={"num_steps": 10, "evaluate_every": 5, "batch_size": batch_size, "precision": "float64"},
+            search={"folds": folds},
+            resources={"compile": "default"},
         )
         workload = TaggingWorkload.open(experiment, CPU)
         workload.layouts = ("rows", "classes", "static")

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from fixture_jets import data_of
 from perturbation import perturb
 
-from raytag.config.experiment import Experiment, SearchConfig, TaggerConfig, TrainingConfig
+from raytag.config.experiment import TaggerConfig
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.mup.multipliers import initialise
 from raytag.tagging.metrics import weighted_mean
@@ -17,14 +16,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def experiment(jets, tmp_path_factory):
-    return Experiment(
-        name="test",
-        data=data_of(jets, tmp_path_factory.mktemp("cache")),
-        model=TaggerConfig(num_layers=1),
-        training=TrainingConfig(num_steps=10, evaluate_every=5, batch_size=64, precision="float64"),
-        search=SearchConfig(space="space.yaml"),
-    )
+def experiment(tagger_experiment):
+    return tagger_experiment(training={"num_steps": 10, "evaluate_every": 5, "batch_size": 64, "precision": "float64"})
 
 
 @pytest.fixture(scope="module")

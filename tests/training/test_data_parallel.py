@@ -2,12 +2,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fixture_jets import data_of
 from ranks import run_ranks, train
 from row_states import pairs
 from toy_workload import ToyWorkload, toy_experiment
 
-from raytag.config.experiment import Experiment, SearchConfig, TaggerConfig, TrainingConfig
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.training.trial import Trial
 from raytag.training.trial_group import TrialGroup
@@ -25,23 +23,16 @@ def toy():
     return "toy", toy_experiment(training=training), Trial("toy", 64, 7, SETTINGS)
 
 
-def tagging(jets, path, **training):
-    experiment = Experiment(
-        name="test",
-        data=data_of(jets, path),
-        model=TaggerConfig(num_layers=1, num_heads=4),
-        training=TrainingConfig(
-            **{"num_steps": 6, "evaluate_every": 6, "batch_size": 33, "precision": "float64"} | training
-        ),
-        search=SearchConfig(space="space.yaml"),
-    )
+def tagging(tagger_experiment, **training):
+    training = {"num_steps": 6, "evaluate_every": 6, "batch_size": 33, "precision": "float64"} | training
+    experiment = tagger_experiment(model={"num_heads": 4}, training=training)
     return "tagging", experiment, Trial("tagger", 64, 7, SETTINGS)
 
 
 @pytest.fixture(scope="module", params=["toy", "tagging"])
-def runs(request, jets, tmp_path_factory):
+def runs(request, tagger_experiment):
     """One training of the same global batches by one process and by two: (figures, state) of each process."""
-    task = toy() if request.param == "toy" else tagging(jets, tmp_path_factory.mktemp("cache"))
+    task = toy() if request.param == "toy" else tagging(tagger_experiment)
     return train(WHOLE, *task), run_ranks(train, 2, *task)
 
 
@@ -54,8 +45,8 @@ def test_two_ranks_take_the_steps_of_one_process(runs):
             torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-12)
 
 
-def test_a_shard_without_a_pair_of_tracks_to_match_changes_no_loss(jets, tmp_path):
-    task = tagging(jets, tmp_path, batch_size=2, data_seed=1)
+def test_a_shard_without_a_pair_of_tracks_to_match_changes_no_loss(tagger_experiment):
+    task = tagging(tagger_experiment, batch_size=2, data_seed=1)
     experiment = task[1]
     shards = [open_workload(experiment, CPU, Shard(rank, 2)) for rank in range(2)]
     matches = [[shard.train_batch(step).pairs.is_match.sum() for shard in shards] for step in range(6)]

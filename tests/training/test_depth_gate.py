@@ -5,9 +5,8 @@ from typing import get_args
 
 import pytest
 import torch
-from fixture_jets import data_of
 
-from raytag.config.experiment import Experiment, MupConfig, Optimizer, SearchConfig, TaggerConfig, TrainingConfig
+from raytag.config.experiment import MupConfig, Optimizer
 from raytag.mup.coordinates import Slope
 from raytag.mup.duplication import largest_deviation
 from raytag.tagging.workload import TaggingWorkload
@@ -30,17 +29,13 @@ CHAINED = ("adamw", "lion", "sgd")
 
 
 @pytest.fixture(scope="module")
-def experiment(jets, tmp_path_factory):
+def experiment(tagger_experiment):
     def make(optimizer="adamw", num_layers=1):
-        return Experiment(
-            name="depth",
-            data=data_of(jets, tmp_path_factory.getbasetemp() / "depth-cache"),
-            model=TaggerConfig(num_layers=num_layers),
-            mup=MupConfig(base_num_layers=1),
-            training=TrainingConfig(
-                num_steps=NUM_STEPS, batch_size=8, evaluate_every=NUM_STEPS, optimizer=optimizer, precision="float64"
-            ),
-            search=SearchConfig(space="space.yaml"),
+        training = {"num_steps": NUM_STEPS, "batch_size": 8, "evaluate_every": NUM_STEPS, "precision": "float64"}
+        return tagger_experiment(
+            model={"num_layers": num_layers},
+            mup={"base_num_layers": 1},
+            training=training | {"optimizer": optimizer},
         )
 
     return make

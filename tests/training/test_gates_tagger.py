@@ -5,10 +5,9 @@ from typing import get_args
 
 import pytest
 from broken_rules import with_rules
-from fixture_jets import data_of
 from torch import nn
 
-from raytag.config.experiment import Experiment, MupConfig, Optimizer, SearchConfig, TaggerConfig, TrainingConfig
+from raytag.config.experiment import Optimizer
 from raytag.errors import RoleError
 from raytag.mup.layers import HiddenLinear
 from raytag.tagging.workload import TaggingWorkload
@@ -26,18 +25,12 @@ TASKS = [
 
 
 @pytest.fixture
-def experiment(jets, tmp_path_factory):
+def experiment(tagger_experiment):
     """GN2 with one layer; sizes are otherwise those of the smoke search."""
 
-    def make(optimizer="adamw", model=None, **sections):
-        return Experiment(
-            name="gates",
-            data=data_of(jets, tmp_path_factory.getbasetemp() / "gate-cache"),
-            model=TaggerConfig(**{"num_layers": 1} | (model or {})),
-            training=TrainingConfig(num_steps=30, batch_size=64, evaluate_every=10, optimizer=optimizer),
-            search=SearchConfig(space="space.yaml"),
-            **sections,
-        )
+    def make(optimizer="adamw", **sections):
+        training = {"num_steps": 30, "batch_size": 64, "evaluate_every": 10, "optimizer": optimizer}
+        return tagger_experiment(training=training, **sections)
 
     return make
 
@@ -71,14 +64,14 @@ def first_sizes(experiment, monkeypatch):
 @pytest.mark.parametrize("optimizer", get_args(Optimizer))
 def test_the_mup_tagger_passes_both_gates(experiment, optimizer):
     tasks = {} if optimizer == "adamw" else {"tasks": TASKS[0]}
-    report = run_gates(TaggingWorkload.open, experiment(optimizer, tasks))
+    report = run_gates(TaggingWorkload.open, experiment(optimizer, model=tasks))
 
     assert report.passed, "\n".join(report.lines())
     assert report.duplication.largest < 1e-13
 
 
 def test_the_standard_tagger_fails_both_gates(experiment):
-    report = run_gates(TaggingWorkload.open, experiment(mup=MupConfig(parametrisation="standard")))
+    report = run_gates(TaggingWorkload.open, experiment(mup={"parametrisation": "standard"}))
 
     assert report.duplication.largest > 1e-3
     assert report.coordinates.slopes.steepest.value > 2 * report.coordinates.limit

@@ -10,11 +10,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fixture_jets import data_of
 from row_states import largest_difference, same_bits
 from toy_workload import ToyWorkload, toy_experiment
 
-from raytag.config.experiment import Experiment, SearchConfig, TaggerConfig, TrainingConfig
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.training import trial_group
 from raytag.training.executors import Loop, Vmap
@@ -296,15 +294,11 @@ TAGGERS = [
 
 
 @pytest.fixture(scope="module")
-def tagger_group(jets, tmp_path_factory):
-    experiment = Experiment(
-        name="test",
-        data=data_of(jets, tmp_path_factory.mktemp("cache")),
-        model=TaggerConfig(num_layers=2, num_heads=4),
-        training=TrainingConfig(
-            num_steps=TAGGER_STEPS, evaluate_every=TAGGER_STEPS, batch_size=24, precision="float64"
-        ),
-        search=SearchConfig(space="space.yaml", folds=2),
+def tagger_group(tagger_experiment):
+    experiment = tagger_experiment(
+        model={"num_layers": 2, "num_heads": 4},
+        training={"num_steps": TAGGER_STEPS, "evaluate_every": TAGGER_STEPS, "batch_size": 24, "precision": "float64"},
+        search={"folds": 2},
     )
     workload = open_workload(experiment, CPU)
     return lambda slots, executor=None: TrialGroup(workload, 32, slots, executor=executor)

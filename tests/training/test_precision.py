@@ -1,10 +1,9 @@
 import pytest
 import torch
-from fixture_jets import data_of
 from pydantic import ValidationError
 from toy_workload import ToyWorkload, toy_experiment
 
-from raytag.config.experiment import Experiment, SearchConfig, TaggerConfig, TrainingConfig
+from raytag.config.experiment import TrainingConfig
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.training.executors import Loop, Vmap
 from raytag.training.gate_bench import open_bench
@@ -18,18 +17,12 @@ NUM_STEPS = 5
 
 
 @pytest.fixture(scope="module")
-def train(jets, tmp_path_factory):
+def train(tagger_experiment):
     """Train two taggers with an executor, or the one that autocast asks for; return the group and all losses."""
-    cache = tmp_path_factory.mktemp("cache")
 
     def run(executor=None, autocast="none"):
-        experiment = Experiment(
-            name="test",
-            data=data_of(jets, cache),
-            model=TaggerConfig(num_layers=2, num_heads=4),
-            training=TrainingConfig(num_steps=NUM_STEPS, evaluate_every=NUM_STEPS, batch_size=24, autocast=autocast),
-            search=SearchConfig(space="space.yaml"),
-        )
+        training = {"num_steps": NUM_STEPS, "evaluate_every": NUM_STEPS, "batch_size": 24, "autocast": autocast}
+        experiment = tagger_experiment(model={"num_layers": 2, "num_heads": 4}, training=training)
         group = TrialGroup(open_workload(experiment, CPU), 32, 2, executor=executor)
         for slot, dropout in enumerate((0.0, 0.1)):
             group.start(slot, Trial(f"t{slot}", 32, slot, Hyperparameters(lr=1e-2, dropout=dropout)))
