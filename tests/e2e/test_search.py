@@ -7,14 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
-from processes import PATIENCE_SECONDS, descendants, is_alive, wait_until
+from processes import PATIENCE_SECONDS, descendants, interrupt, is_alive, kill, started, wait_for, wait_until
 
 from raytag.records import TrialState
 from raytag.search.folder import StudyFolder
@@ -52,27 +50,8 @@ class Home:
         (path / "space.yaml").write_text(yaml.safe_dump(SPACE))
         self.folder = StudyFolder(path / "runs" / "tiny")
 
-    @contextmanager
     def command(self, *arguments):
-        """Start the search in a process group of its own, as a shell would; end it if the test fails."""
-        search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # as when it is active
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": "", "PATH": search_path}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "raytag.search", "tiny.yaml", *arguments],
-            cwd=self.path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            process.stdout.close()
+        return started([sys.executable, "-m", "raytag.search", "tiny.yaml", *arguments], self.path)
 
     def run(self, *arguments):
         with self.command(*arguments) as process:
@@ -85,8 +64,7 @@ class Home:
     def wait_for_reports(self, number, process):
         """Wait until the study has grown by some reports."""
         goal = self.num_reports() + number
-        wait_until(lambda: self.num_reports() >= goal or process.poll() is not None, f"{number} more reports")
-        assert process.poll() is None, process.stdout.read()
+        wait_for(process, lambda: self.num_reports() >= goal, f"{number} more reports")
 
     def num_reports(self):
         return self.folder.journal.read_text().count('"metrics:') if self.folder.journal.exists() else 0
@@ -106,21 +84,12 @@ def story(home):
         workers = [pid for pid, title in descendants(process.pid).items() if "ImplicitFunc" in title]
         os.kill(workers[0], signal.SIGKILL)
         wait_until(lambda: any(record.is_finished for record in home.records().values()), "a finished trial")
-        below = descendants(process.pid)
-        process.kill()
-        traces["printed before the driver died"] = process.communicate()[0]
-    wait_until(lambda: not any(is_alive(pid) for pid, title in below.items() if "Agent" not in title), "orphans to end")
+        traces["printed before the driver died"] = kill(process)
     traces["after the driver died"] = home.records()
 
     with home.command() as process:
         home.wait_for_reports(8, process)
-        below = descendants(process.pid)
-        started = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)
-        traces["printed before Ctrl-C"] = process.communicate(timeout=PATIENCE_SECONDS)[0]
-        traces["seconds to stop"] = time.monotonic() - started
-    traces["exit code of Ctrl-C"] = process.returncode
-    traces["alive after Ctrl-C"] = [title for pid, title in below.items() if is_alive(pid)]
+        traces["Ctrl-C"] = interrupt(process)
     traces["after Ctrl-C"] = home.records()
 
     traces["exit code"], traces["printed"] = home.run()
@@ -160,11 +129,12 @@ def test_the_death_of_a_worker_is_told_and_mended(story):
 
 
 def test_ctrl_c_stops_at_once_with_one_line_and_no_orphans(story):
-    assert story["exit code of Ctrl-C"] == 130
-    assert "Stopped. To go on: raytag search tiny.yaml" in story["printed before Ctrl-C"].splitlines()
-    assert "Traceback" not in story["printed before Ctrl-C"]
-    assert story["seconds to stop"] < 15
-    assert story["alive after Ctrl-C"] == []
+    ending = story["Ctrl-C"]
+    assert ending.code == 130
+    assert "Stopped. To go on: raytag search tiny.yaml" in ending.printed.splitlines()
+    assert "Traceback" not in ending.printed
+    assert ending.seconds < 15
+    assert ending.orphans == []
 
 
 def test_mlflow_has_every_trial_once_and_whole(story, home):

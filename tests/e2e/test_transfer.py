@@ -3,16 +3,11 @@
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 from finished_study import COMPLETE, make_study
 from mlflow.tracking import MlflowClient
-from processes import PATIENCE_SECONDS, descendants, is_alive, wait_until
+from processes import PATIENCE_SECONDS, interrupt, kill, started, wait_for, wait_until
 from ranks import run_ranks, train_wide
 from row_states import same_bits
 
@@ -39,40 +34,18 @@ class Home:
         self.study = make_study(path, jets, num_steps=NUM_STEPS, evaluate_every=50)
         self.folder = WideFolder(self.study.path / "transfer" / NAME)
 
-    @contextmanager
-    def command(self, *arguments):
-        """Start a transfer in a process group of its own, as a shell would; end it if the test fails."""
-        raytag = str(Path(sys.executable).with_name("raytag"))
-        process = subprocess.Popen(
-            [raytag, "transfer", "tiny", "--width", "32", "--workers", "2", *arguments],
-            cwd=self.path,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            process.stdout.close()
+    def command(self):
+        return started(["raytag", "transfer", "tiny", "--width", "32", "--workers", "2"], self.path)
 
-    def run(self, *arguments):
-        with self.command(*arguments) as process:
+    def run(self):
+        with self.command() as process:
             printed, _ = process.communicate(timeout=PATIENCE_SECONDS)
         return process.returncode, printed
 
     def wait_for_checkpoint(self, process):
         """Wait until the run has saved one more checkpoint, and return its step."""
         before = max(self.folder.read_progress().history, default=0)
-        wait_until(
-            lambda: max(self.folder.read_progress().history, default=0) > before or process.poll() is not None,
-            "a checkpoint",
-        )
-        assert process.poll() is None, process.stdout.read()
+        wait_for(process, lambda: max(self.folder.read_progress().history, default=0) > before, "a checkpoint")
         return max(self.folder.read_progress().history)
 
     def mlflow_runs(self):
@@ -112,20 +85,11 @@ def story(home):
         traces["step of the second start"] = home.folder.read_progress().first_step
         home.wait_for_checkpoint(process)
         wait_until(lambda: home.mlflow_status() == "RUNNING", "the run in MLflow")
-        below = descendants(process.pid)
-        process.kill()
-        traces["printed before the driver died"] = process.communicate()[0]
-    wait_until(lambda: not any(is_alive(pid) for pid, title in below.items() if "Agent" not in title), "orphans to end")
+        traces["printed before the driver died"] = kill(process)
 
     with home.command() as process:
         home.wait_for_checkpoint(process)
-        below = descendants(process.pid)
-        started = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)
-        traces["printed before Ctrl-C"] = process.communicate(timeout=PATIENCE_SECONDS)[0]
-        traces["seconds to stop"] = time.monotonic() - started
-    traces["exit code of Ctrl-C"] = process.returncode
-    traces["alive after Ctrl-C"] = [title for pid, title in below.items() if is_alive(pid)]
+        traces["Ctrl-C"] = interrupt(process)
     traces["status after Ctrl-C"] = home.mlflow_status()
 
     traces["exit code"], traces["printed"] = home.run()
@@ -157,12 +121,13 @@ def test_the_death_of_a_worker_is_told_and_mended(story):
 
 
 def test_ctrl_c_stops_at_once_with_one_line_and_no_orphans(story):
-    assert story["exit code of Ctrl-C"] == 130
-    last_line = story["printed before Ctrl-C"].strip().splitlines()[-1]
-    assert re.fullmatch(r"Stopped\. To go on: \S*raytag transfer tiny --width 32 --workers 2", last_line)
-    assert "Traceback" not in story["printed before Ctrl-C"]
-    assert story["seconds to stop"] < 15
-    assert story["alive after Ctrl-C"] == []
+    ending = story["Ctrl-C"]
+    assert ending.code == 130
+    last_line = ending.printed.strip().splitlines()[-1]
+    assert last_line == "Stopped. To go on: raytag transfer tiny --width 32 --workers 2"
+    assert "Traceback" not in ending.printed
+    assert ending.seconds < 15
+    assert ending.orphans == []
     assert story["status after Ctrl-C"] == "KILLED"
 
 
