@@ -1,5 +1,7 @@
 """A small study of the fixture's jets with one completed trial, made in a second and without Ray."""
 
+from dataclasses import replace
+
 import torch
 import yaml
 
@@ -9,6 +11,7 @@ from raytag.search.folder import StudyFolder
 from raytag.search.study import Study
 from raytag.training import checkpoint
 from raytag.training.trial_group import TrialGroup
+from raytag.transfer.folder import TRANSFER, WideFolder
 from raytag.workloads import open_workload
 
 SPACE = {
@@ -63,3 +66,12 @@ def save_untrained(folder, experiment, trial):
     path = folder.checkpoint(trial.name)
     path.parent.mkdir(parents=True)
     checkpoint.save(path, group.state(0), group.table, {})
+
+
+def make_wide_run(study, plan):
+    """Make a wide run, as wide as its source, that has saved the source's model."""
+    folder = WideFolder(study.path / TRANSFER / plan.trial.name)
+    folder.prepare(plan)
+    saved = checkpoint.load(study.checkpoint(COMPLETE))
+    checkpoint.save(folder.checkpoint, replace(saved.state, trial=plan.trial), saved.table, {})
+    return folder

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raytag.cli.arguments import add_output, check_output
-from raytag.cli.trained_models import add_model, model_of
+from raytag.cli.arguments import check_output
+from raytag.cli.trained_models import add_model, model_and_output
 from raytag.errors import RaytagError, StudyError
 
 if TYPE_CHECKING:
@@ -33,24 +33,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_model(parser)
+    add_model(parser, "-baked.pt")
     parser.add_argument(
         "--jets", type=Path, metavar="FILE.h5", help="jets to compare both models on (default: the validation jets)"
     )
-    add_output(parser, "FILE.pt", "STUDY-TRIAL-baked.pt")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Bake, compare, write, and say what was written."""
-    if arguments.output:
-        _check(arguments.output, force=arguments.force)
+    model, path = model_and_output(arguments, _check)
 
     from raytag.trained.bake import bake, program_path, write_baked
 
-    model = model_of(arguments)
-    path: Path = arguments.output or Path(f"{model.provenance['study']}-{model.trial.name}-baked.pt")
-    _check(path, force=arguments.force)
     baked = bake(model, arguments.jets or _validation_jets(model))
     write_baked(path, baked)
     print(f"{path}: {_summary(model, baked)}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from raytag.cli.arguments import add_output, add_study, check_output, study_path
+from raytag.cli.arguments import add_output, check_output
+from raytag.cli.sources import add_whole_study, whole_study_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_study(parser)
+    add_whole_study(parser)
     parser.add_argument("--top", type=int, required=True, metavar="N", help="trials to average")
     parser.add_argument("--width", type=int, help="take trials of this width only (default: of all widths)")
     parser.add_argument("--split", choices=("test", "val"), default="test", help="jets to measure on (default: test)")
@@ -42,14 +43,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print the table and write the file; every mistake is told before torch computes."""
-    folder = study_path(arguments.study)
+    study = whole_study_of(arguments)
     if arguments.output:
         check_output(arguments.output, force=arguments.force)
 
-    from raytag.search.folder import StudyFolder
     from raytag.trained.ensemble import plan_ensemble
 
-    plan = plan_ensemble(StudyFolder(folder), arguments.top, width=arguments.width, split=arguments.split)
+    plan = plan_ensemble(study, arguments.top, width=arguments.width, split=arguments.split)
 
     from rich.console import Console
 

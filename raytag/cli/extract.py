@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raytag.cli.arguments import add_output, check_output
-from raytag.cli.trained_models import add_model, model_of
+from raytag.cli.trained_models import add_model, model_and_output
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from raytag.trained.model_file import ModelFile
 
 __all__ = ["add_parser", "run"]
@@ -30,21 +30,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_model(parser)
-    add_output(parser, "FILE.pt", "STUDY-TRIAL.pt")
+    add_model(parser, ".pt")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Write the file and say what is in it."""
-    if arguments.output:
-        check_output(arguments.output, force=arguments.force)
+    model, path = model_and_output(arguments)
 
     from raytag.trained.model_file import write_model_file
 
-    model = model_of(arguments)
-    path: Path = arguments.output or Path(f"{model.provenance['study']}-{model.trial.name}.pt")
-    check_output(path, force=arguments.force)
     write_model_file(path, model)
     print(_summary(path, model))
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raytag.cli.programs import program
-from raytag.cli.transfer_source import add_source, source_of
+from raytag.cli.sources import add_source, source_of
 from raytag.errors import StudyError
 
 if TYPE_CHECKING:

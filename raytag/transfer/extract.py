@@ -27,4 +27,4 @@ def extract_wide(folder: WideFolder) -> ModelFile:
         raise StudyError(f"{folder.path}: nothing of this wide run has been saved yet.")
     experiment = Experiment.model_validate(load_yaml(folder.experiment).data)
     saved = checkpoint.load(folder.checkpoint)
-    return model_file(experiment, saved, folder.study, saved.state.trial.name, folder.provenance)
+    return model_file(experiment, saved, folder.study.name, saved.state.trial.name, folder.provenance)

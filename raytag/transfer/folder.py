@@ -54,10 +54,10 @@ class WideFolder:
     path: Path
 
     @property
-    def study(self) -> str:
-        """The name of the study that the run lies in, runs/<study>/transfer/<name>, maybe below <name>."""
+    def study(self) -> Path:
+        """The folder of the study that the run lies in, runs/<study>/transfer/<name>, maybe below <name>."""
         parents = self.path.absolute().parents
-        return next((place.parent.name for place in parents if place.name == TRANSFER), parents[1].name)
+        return next((place.parent for place in parents if place.name == TRANSFER), parents[1])
 
     @property
     def experiment(self) -> Path:

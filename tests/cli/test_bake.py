@@ -1,25 +1,15 @@
 """`raytag bake` finds a model anywhere and says what it wrote; what that holds is tested with raytag.trained."""
 
-from dataclasses import replace
-
 import pytest
 import torch
-from finished_study import COMPLETE, make_study
+from finished_study import COMPLETE, make_wide_run
 
 from raytag.cli.main import main
 from raytag.search.folder import StudyFolder
-from raytag.training import checkpoint
-from raytag.transfer.folder import WideFolder
 from raytag.transfer.prepare import prepare_transfer
 from raytag.transfer.target import Target
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, jets, monkeypatch):
-    """A working directory with the study ``tiny``."""
-    make_study(tmp_path, jets)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def test_the_best_trial_of_a_study_lands_in_two_files(home, capsys):
@@ -92,11 +82,5 @@ def test_validation_jets_that_are_gone_are_named(capsys):
 
 
 def wide_run(home):
-    """A wide run, as wide as its source, that has saved the source's model."""
     study = StudyFolder(home / "runs" / "tiny")
-    plan = prepare_transfer(study, Target(16))
-    folder = WideFolder(study.path / "transfer" / plan.trial.name)
-    folder.prepare(plan)
-    saved = checkpoint.load(study.checkpoint(COMPLETE))
-    checkpoint.save(folder.checkpoint, replace(saved.state, trial=plan.trial), saved.table, {})
-    return folder
+    return make_wide_run(study, prepare_transfer(study, Target(16)))

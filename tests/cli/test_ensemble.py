@@ -2,19 +2,14 @@
 
 import h5py
 import pytest
-from finished_study import COMPLETE, make_study
+from finished_study import COMPLETE
 
 from raytag.cli.main import main
 
-pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, jets, monkeypatch):
-    """A working directory with the study ``tiny``."""
-    make_study(tmp_path, jets)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = [
+    pytest.mark.usefixtures("home"),
+    pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning"),  # mlflow's own queries
+]
 
 
 def test_the_table_comes_after_a_line_for_each_trial(capsys):

@@ -1,5 +1,7 @@
 """From a run in MLflow back to the study on disk."""
 
+from dataclasses import replace
+
 import pytest
 from finished_study import COMPLETE
 from mlflow.tracking import MlflowClient
@@ -9,9 +11,10 @@ from raytag.logbook import KEY, Logbook
 from raytag.search.mirror import StudyMirror
 from raytag.search.study import Study
 from raytag.transfer.folder import WideFolder
+from raytag.transfer.lookup import source_of_run
 from raytag.transfer.prepare import prepare_transfer
 from raytag.transfer.record import WideMirror
-from raytag.transfer.source import source_of_run
+from raytag.transfer.source import Source
 from raytag.transfer.target import Target
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
@@ -39,18 +42,47 @@ def recorded(study, uri):
 
 @pytest.mark.parametrize(("name", "trial"), [("tiny", None), (COMPLETE, COMPLETE)])
 def test_a_study_and_a_trial_are_found_by_their_runs(recorded, study, uri, name, trial):
-    assert source_of_run(recorded(name), uri) == (study, trial)
+    assert source_of_run(recorded(name), uri) == Source(study, trial)
 
 
-def test_a_wide_run_leads_to_the_trial_that_it_was_widened_from(recorded, study, uri):
+def test_a_trial_is_found_by_its_run_under_another_name(recorded, study, uri):
+    run_id = recorded(COMPLETE)
+    MlflowClient(tracking_uri=uri).update_run(run_id, name="my favourite")
+
+    assert source_of_run(run_id, uri) == Source(study, COMPLETE)
+
+
+@pytest.fixture
+def wide_run(recorded, study, uri):
+    """A wide run's folder and the id of its run."""
     plan = prepare_transfer(study, Target(32), tracking_uri=uri)
+    mlflow = plan.experiment.mlflow.model_copy(update={"experiment": study.path.parent.parent.name})
+    plan = replace(plan, experiment=plan.experiment.model_copy(update={"mlflow": mlflow}))
     folder = WideFolder(study.path / "transfer" / plan.trial.name)
     folder.prepare(plan)
-    mlflow = plan.experiment.mlflow.model_copy(update={"experiment": study.path.parent.parent.name})
-    object.__setattr__(plan, "experiment", plan.experiment.model_copy(update={"mlflow": mlflow}))
     WideMirror(plan, study, folder, [].append).sync()
+    return folder, recorded(plan.trial.name)
 
-    assert source_of_run(recorded(plan.trial.name), uri) == (study, COMPLETE)
+
+def test_a_wide_run_is_found_with_the_trial_that_it_was_widened_from(wide_run, study, uri):
+    folder, run_id = wide_run
+
+    assert source_of_run(run_id, uri) == Source(study, COMPLETE, folder)
+
+
+def test_a_wide_run_is_found_where_it_was_moved_aside(wide_run, study, uri):
+    folder, run_id = wide_run
+    aside = folder.move_aside()
+
+    assert source_of_run(run_id, uri) == Source(study, COMPLETE, WideFolder(aside))
+
+
+def test_another_wide_run_of_the_same_name_is_not_taken_for_the_run_s(wide_run, study, uri):
+    folder, run_id = wide_run
+    folder.identity.write_text("another")
+
+    with pytest.raises(StudyError, match=rf"is gone from {study.path}/transfer. Its source trial is tiny:{COMPLETE}"):
+        source_of_run(run_id, uri)
 
 
 def test_a_run_that_does_not_exist_is_told(recorded, uri):

@@ -1,22 +1,26 @@
-"""What may stand for the source of a transfer on the command line, and what is said of what may not."""
+"""What may be named on the command line in a study, and what is said of what may not: the source of a transfer."""
 
 import argparse
 import re
 
 import pytest
-from finished_study import COMPLETE, make_study
+from finished_study import COMPLETE, make_study, make_wide_run
 
 from raytag.cli.main import main
+from raytag.cli.sources import BEST, source_of
 from raytag.cli.transfer import RULES, add_parser
-from raytag.cli.transfer_source import source_of
 from raytag.errors import StudyError
+from raytag.trained import choice
+from raytag.transfer.prepare import prepare_transfer
 from raytag.transfer.target import RULES as KNOWN_RULES
+from raytag.transfer.target import Target
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory, jets):
     path = tmp_path_factory.mktemp("home")
-    make_study(path, jets)
+    study = make_study(path, jets)
+    make_wide_run(study, prepare_transfer(study, Target(16)))
     return path
 
 
@@ -28,9 +32,11 @@ def resolve(home, monkeypatch):
     return lambda *words: source_of(parser.parse_args(["transfer", "--width", "32", *words]))
 
 
-@pytest.mark.parametrize("source", ["tiny", "runs/tiny"])
-def test_a_study_is_known_by_its_name_or_folder(home, resolve, source):
-    folder, trial = resolve(source)
+@pytest.mark.parametrize(
+    "words", [["tiny"], ["runs/tiny"], ["tiny:best"], ["tiny", "--trial", "best"], ["tiny:best", "--trial", "best"]]
+)
+def test_a_study_is_known_by_its_name_or_folder(home, resolve, words):
+    folder, trial = resolve(*words)
 
     assert (folder.path, trial) == (home / "runs" / "tiny", None)
 
@@ -38,6 +44,13 @@ def test_a_study_is_known_by_its_name_or_folder(home, resolve, source):
 @pytest.mark.parametrize("words", [["tiny:w16-0000"], ["runs/tiny:w16-0000"], ["tiny", "--trial", "w16-0000"]])
 def test_a_trial_is_named_behind_its_study_or_by_an_option(home, resolve, words):
     folder, trial = resolve(*words)
+
+    assert (folder.path, trial) == (home / "runs" / "tiny", COMPLETE)
+
+
+@pytest.mark.parametrize("place", ["tiny/transfer", "runs/tiny/transfer"])
+def test_a_wide_run_s_folder_means_the_trial_that_it_was_widened_from(home, resolve, place):
+    folder, trial = resolve(f"{place}/w16-from-{COMPLETE}")
 
     assert (folder.path, trial) == (home / "runs" / "tiny", COMPLETE)
 
@@ -78,3 +91,7 @@ def test_a_source_that_does_not_exist_is_told_in_one_line(home, monkeypatch, cap
 
 def test_the_rules_on_the_command_line_are_those_there_are():
     assert RULES == KNOWN_RULES
+
+
+def test_the_best_trial_is_called_as_elsewhere():
+    assert BEST == choice.BEST
