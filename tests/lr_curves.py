@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
+from trial_records import make_record
 
-from raytag.config.hyperparameters import Hyperparameters
-from raytag.records import OBJECTIVE, TRAIN_FLOPS, TrialRecord, TrialState
+from raytag.records import OBJECTIVE, TRAIN_FLOPS, TrialState
 from raytag.report.transfer_curves import LrCurve
 
 GRID = (-9.0, -8.0, -7.0, -6.0, -5.0, -4.0)  # octaves of lr
@@ -63,14 +63,11 @@ def make_trial(width, number, lr, objectives, *, flops=1.0, state=None):
         )
     reported = {OBJECTIVE: mean if math.isfinite(mean) else 0.5, TRAIN_FLOPS: flops}
     members = tuple({OBJECTIVE: float(value)} for value in objectives)
-    return TrialRecord(
-        name=f"w{width}-{number:04d}",
-        width=width,
-        number=number,
-        seed=1,
+    return make_record(
+        width,
+        number,
         state=state,
         searched={"lr": float(lr)},
-        hyperparameters=Hyperparameters(lr=float(lr)),
         history={} if state is TrialState.RUNNING else {100: reported},
         has_diverged=state is TrialState.FAILED and math.isinf(mean),
         members={100: members} if state is TrialState.COMPLETE and len(members) > 1 else {},

@@ -5,15 +5,14 @@ from pathlib import Path
 import pytest
 from finished_study import write_experiment
 from rich.console import Console
+from trial_records import make_matrix
 
 from raytag.cli.arguments import studies_path, study_path
 from raytag.cli.main import main
 from raytag.cli.search import show, study_argument
 from raytag.config.experiment import DataConfig, Experiment, SearchConfig
-from raytag.config.hyperparameters import Hyperparameters
 from raytag.config.space import SearchSpace
 from raytag.errors import StudyError
-from raytag.records import TrialRecord, TrialState
 from raytag.search.driver import Outcome
 from raytag.search.folder import StudyFolder
 from raytag.search.series import Ended
@@ -61,21 +60,10 @@ def outcome(tmp_path):
             data=DataConfig(train="train.h5", val="val.h5", norm_dict="norm_dict.yaml"),
             search=SearchConfig(space="space.yaml", trials_per_width=len(matrices), **search),
         )
-        records = tuple(_trial(number, matrix) for number, matrix in enumerate(matrices))
+        records = tuple(make_matrix(*rows, number=n, searched={"lr": 0.01}) for n, rows in enumerate(matrices))
         return Outcome(experiment, StudyFolder(tmp_path / "runs" / "tiny"), records, {}, "sqlite:///mlflow.db", 12.3)
 
     return make
-
-
-def _trial(number, matrix):
-    members = tuple({"val/objective": value} for row in matrix for value in row)
-    objective = sum(member["val/objective"] for member in members) / len(members)
-    return TrialRecord(
-        *(f"w32-{number:04d}", 32, number, 1, TrialState.COMPLETE, {"lr": 0.01}, Hyperparameters(lr=0.01)),
-        history={100: {"val/objective": objective, "val/objective_stderr": 0.01}},
-        members={100: members} if len(members) > 1 else {},
-        num_folds=len(matrix[0]),
-    )
 
 
 def shown(outcome):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from statistics import fmean, stdev
+from statistics import stdev
 
 import pytest
+import trial_records
 
-from raytag.config.hyperparameters import Hyperparameters
-from raytag.records import TrialRecord, TrialState
+from raytag.records import TrialState
 
 
 @pytest.fixture
@@ -17,22 +16,18 @@ def make_record():
     def make(width, number, objective, *, lr=2.0**-8, state=TrialState.COMPLETE, stderr=0.01):
         searched = {"lr": lr, "alpha_output": 2.0}
         history = {} if objective is None else {100: {"val/objective": objective, "val/objective_stderr": stderr}}
-        hyperparameters = Hyperparameters(**searched)
-        return TrialRecord(f"w{width}-{number:04d}", width, number, 1, state, searched, hyperparameters, history)
+        return trial_records.make_record(width, number, state=state, searched=searched, history=history)
 
     return make
 
 
 @pytest.fixture
-def make_matrix(make_record):
+def make_matrix():
     """Make a trial of several members from their objectives, a row per replica."""
 
-    def make(width, number, *rows, **changes):
+    def make(width, number, *rows, lr=2.0**-8):
         members = [value for row in rows for value in row]
-        stderr = stdev(members) / math.sqrt(len(members))
-        single = make_record(width, number, fmean(members), stderr=stderr, **changes)
-        return replace(
-            single, members={100: tuple({"val/objective": value} for value in members)}, num_folds=len(rows[0])
-        )
+        stderr, searched = stdev(members) / math.sqrt(len(members)), {"lr": lr, "alpha_output": 2.0}
+        return trial_records.make_matrix(*rows, stderr=stderr, width=width, number=number, searched=searched)
 
     return make

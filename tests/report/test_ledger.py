@@ -2,25 +2,17 @@ import math
 
 import pytest
 from rich.console import Console
+from trial_records import make_record
 
-from raytag.config.hyperparameters import Hyperparameters
-from raytag.records import Cost, TrialRecord, TrialState
+from raytag.records import Cost, TrialState
 from raytag.report.ledger import ledger_of, predict_wide_run, tabulate_ledger
 
 
 def record(number, width=32, steps=100, state=TrialState.COMPLETE, members=()):
     cost = {"train_flops": 1e12 * steps / 100, "seconds": 10.0 * steps / 100}
     metrics = {"val/objective": 1.0, **cost}
-    return TrialRecord(
-        name=f"w{width}-{number:04d}",
-        width=width,
-        number=number,
-        seed=1,
-        state=state,
-        searched={},
-        hyperparameters=Hyperparameters(),
-        history={steps: metrics},
-        members={steps: members} if members else {},
+    return make_record(
+        width, number, state=state, history={steps: metrics}, members={steps: members} if members else {}
     )
 
 
@@ -47,7 +39,7 @@ def test_a_wide_run_is_predicted_at_the_speed_of_the_narrow_one():
 
 
 def test_a_study_that_did_not_count_has_no_shares():
-    bare = TrialRecord("w32-0000", 32, 0, 1, TrialState.COMPLETE, {}, Hyperparameters(), {10: {"val/objective": 1.0}})
+    bare = make_record(history={10: {"val/objective": 1.0}})
 
     ledger = ledger_of([bare], bare, 64, Cost(1e12, 1.0))
 

@@ -1,16 +1,16 @@
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from threading import Event, Thread
 
 import pytest
 from mlflow.tracking import MlflowClient
+from trial_records import make_record
 
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.errors import RaytagError
 from raytag.logbook import Logbook
-from raytag.records import Move, TrialRecord, TrialState
+from raytag.records import Move, TrialState
 from raytag.search.mirror import StudyMirror
 
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
@@ -30,11 +30,8 @@ mean,1.55,2.55,3.55,2.55
 
 
 def record(number, state=TrialState.COMPLETE, **changes):
-    searched = {"lr": 2.0**-7, "alpha_output": 2.0}
-    whole = TrialRecord(
-        f"w32-{number:04d}", 32, number, 1, state, searched, Hyperparameters(**searched), HISTORY, worker="worker-0"
-    )
-    return replace(whole, **changes)
+    whole = {"state": state, "searched": {"lr": 2.0**-7, "alpha_output": 2.0}, "history": HISTORY, "worker": "worker-0"}
+    return make_record(32, number, **whole | changes)
 
 
 def record_of_members(number, **changes):

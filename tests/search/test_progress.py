@@ -2,9 +2,9 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
+from trial_records import make_record
 
-from raytag.config.hyperparameters import Hyperparameters
-from raytag.records import TrialRecord, TrialState
+from raytag.records import TrialState
 from raytag.search.progress import SearchProgress
 
 TO_ASK = {32: 4, 64: 5}  # six trials of each width
@@ -12,10 +12,7 @@ TO_ASK = {32: 4, 64: 5}  # six trials of each width
 
 def record(width, number, state, step=40):
     history = {step: {"val/objective": 0.5, "val/objective_stderr": 0.01}}
-    searched = {"lr": 0.01}
-    return TrialRecord(
-        f"w{width}-{number:04d}", width, number, 1, state, searched, Hyperparameters(**searched), history
-    )
+    return make_record(width, number, state=state, searched={"lr": 0.01}, history=history)
 
 
 @pytest.fixture
