@@ -162,11 +162,14 @@ class MupConfig(Frozen):
         """Return the width where a model of this width has all factors 1: its own in the standard parametrisation."""
         return self.base_width if self.parametrisation == "mup" else width
 
+    @property
+    def depth_base(self) -> int | None:
+        """``base_num_layers`` where it acts; None if there is no rule for depth, as in the standard parametrisation."""
+        return self.base_num_layers if self.parametrisation == "mup" else None
+
     def branch_weight(self, num_layers: int) -> float:
         """Return what a residual branch of a model of this depth is multiplied by."""
-        if self.base_num_layers is None or self.parametrisation == "standard":
-            return 1.0
-        return self.base_num_layers / num_layers
+        return 1.0 if self.depth_base is None else self.depth_base / num_layers
 
 
 class TrainingConfig(Frozen):

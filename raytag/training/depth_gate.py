@@ -120,9 +120,9 @@ def check_depth(open_workload: OpenWorkload, experiment: Experiment) -> DepthVer
     open_workload
         Opens the workload; called once per depth, with a copy of the experiment that has small float64 batches.
     experiment
-        The experiment to check; its ``mup.base_num_layers`` is the base depth.
+        The experiment to check; its ``mup.depth_base`` is the base depth.
     """
-    base = experiment.mup.base_num_layers
+    base = experiment.mup.depth_base
     assert base is not None, "the experiment has no rule for depth"
     candidates = {*(factor * base for factor in DEPTHS), experiment.model.num_layers}
     depths = sorted(depth for depth in candidates if depth <= max(2 * base, MAX_DEPTH))

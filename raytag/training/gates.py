@@ -49,7 +49,7 @@ def run_gates(
     tell("coordinates", "several widths")
     coordinates = check_coordinates(open_workload, experiment, target_width)
     depth = None
-    if _has_depth_rule(experiment):
+    if experiment.mup.depth_base is not None:
         tell("depth", "several depths")
         depth = check_depth(open_workload, experiment)
     return GateReport(
@@ -62,7 +62,3 @@ def run_gates(
         num_steps=NUM_STEPS,
         wall_seconds=time.monotonic() - start,
     )
-
-
-def _has_depth_rule(experiment: Experiment) -> bool:
-    return experiment.mup.parametrisation == "mup" and experiment.mup.base_num_layers is not None

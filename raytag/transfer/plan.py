@@ -176,8 +176,8 @@ def _settings(study: Experiment, wide: Experiment, source_width: int, target: Ta
     if target.width != source_width:
         yield _setting("width", source_width, target.width, MUP if is_mup else None)
     if wide.model.num_layers != study.model.num_layers:
-        has_rule = is_mup and wide.mup.base_num_layers is not None
-        yield _setting("num_layers", study.model.num_layers, wide.model.num_layers, COMPLETE_P if has_rule else None)
+        rule = None if wide.mup.depth_base is None else COMPLETE_P
+        yield _setting("num_layers", study.model.num_layers, wide.model.num_layers, rule)
     # What is done about another horizon is said of each value that the rules change.
     old, new = horizon_of(study), horizon_of(wide)
     if new.batch_size != old.batch_size:

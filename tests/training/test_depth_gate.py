@@ -10,7 +10,6 @@ from raytag.config.experiment import MupConfig, Optimizer
 from raytag.mup.coordinates import Slope
 from raytag.mup.duplication import largest_deviation
 from raytag.tagging.workload import TaggingWorkload
-from raytag.training import gates
 from raytag.training.depth_gate import MATRICES, STREAM, check_depth
 from raytag.training.gates import run_gates
 from raytag.training.trial import RowState, Trial
@@ -101,11 +100,6 @@ def test_the_gates_of_an_experiment_with_the_rule_include_depth(experiment):
     assert wrong.lines()[4].split() == ["+0.80", "±", "0.10", "residual", "stream", "(change)"]
     assert "Widths are right, depths are not" in wrong.lines()[5]
     assert wrong.to_dict()["depth"]["largest"] == 0.8
-
-
-@pytest.mark.parametrize("settings", [{}, {"base_num_layers": 1, "parametrisation": "standard"}])
-def test_without_the_rule_there_is_no_gate_for_depth(experiment, settings):
-    assert not gates._has_depth_rule(experiment().model_copy(update={"mup": MupConfig(**settings)}))
 
 
 def chain(experiment, optimizer, num_layers, open_workload):

@@ -49,6 +49,14 @@ def test_the_standard_parametrisation_fails_both_gates_clearly(optimizer):
     assert report.coordinates.slopes.steepest.value > 2 * report.coordinates.limit
 
 
+@pytest.mark.parametrize("settings", [{}, {"base_num_layers": 1, "parametrisation": "standard"}], ids=str)
+def test_without_a_rule_for_depth_there_is_no_gate_for_it(settings):
+    report = run_gates(ToyWorkload.open, toy_experiment(mup=settings))
+
+    assert report.depth is None
+    assert report.to_dict()["depth"] is None
+
+
 def test_coordinates_see_inputs_drawn_by_fan_out(monkeypatch):
     with_rules(monkeypatch, init_std=lambda rule, _: rule.shape[0] ** -0.5 if rule.role == "input" else rule.init_std)
 
