@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from raytag.search.folder import StudyFolder
     from raytag.transfer.plan import TransferPlan
-    from raytag.transfer.run import TransferOutcome
+    from raytag.transfer.results import TransferOutcome
     from raytag.transfer.target import Target
     from raytag.transfer.warm_start import WarmStart
 

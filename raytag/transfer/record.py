@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from raytag.errors import first_line
 from raytag.logbook import Logbook, LogbookError, Run, Status, default_tracking_uri
@@ -15,7 +15,7 @@ from raytag.search.verdict import gate_tags, stored_verdict
 from raytag.transfer.folder import WideFolder, read_json
 from raytag.transfer.plan import TransferPlan
 
-__all__ = ["WideMirror", "final_numbers"]
+__all__ = ["WideMirror", "WideMirrors", "final_numbers"]
 
 
 class WideMirror:
@@ -108,6 +108,28 @@ class WideMirror:
         run = logbook.open_run(key, plan.trial.name, tags, parent)
         run.describe(_values(plan))
         return run
+
+
+class WideMirrors:
+    """Writes the trainings of a transfer to MLflow, each as a run; the wide model's is the last."""
+
+    def __init__(self, mirrors: Sequence[WideMirror]) -> None:
+        *self._others, self._last = mirrors
+
+    @property
+    def tracking_uri(self) -> str:
+        """Where MLflow records."""
+        return self._last.tracking_uri
+
+    def sync(self) -> None:
+        """Write what is new (see :meth:`WideMirror.sync`)."""
+        for mirror in (*self._others, self._last):
+            mirror.sync()
+
+    def close(self, status: Status, failure: str = "", numbers: Mapping[str, float] | None = None) -> bool:
+        """End the runs, the wide model's with the last numbers; return whether that worked."""
+        are_closed = [mirror.close(status, failure) for mirror in self._others]
+        return self._last.close(status, failure, numbers) and all(are_closed)
 
 
 def _values(plan: TransferPlan) -> dict[str, float]:
