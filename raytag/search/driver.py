@@ -126,7 +126,7 @@ class _Driver:
 
     def run(self, session: RaySession, open_workload: OpenWorkload | None) -> None:
         """Train what is left to train, and record how that ended."""
-        num_left = self._num_left()
+        num_left = self._study().num_left()
         self._announce(num_left)
         if num_left == 0:
             self.recorder.conclude("FINISHED", self._load())
@@ -134,7 +134,7 @@ class _Driver:
         try:
             session.start()
             self.recorder.start()  # an URI that can never work is told before anything runs
-            self._run_on_ray(num_left, open_workload)
+            self._run_on_ray(open_workload)
         except KeyboardInterrupt:
             session.stop()  # whatever still trains
             self.recorder.interrupt()
@@ -142,11 +142,12 @@ class _Driver:
         except RaytagError:
             self.recorder.conclude("FAILED", self._load())
             raise
-        self.recorder.conclude("FAILED" if self._num_left() else "FINISHED", self._load())
+        self.recorder.conclude("FAILED" if self._study().num_left() else "FINISHED", self._load())
 
-    def _run_on_ray(self, num_left: int, open_workload: OpenWorkload | None) -> None:
+    def _run_on_ray(self, open_workload: OpenWorkload | None) -> None:
         cluster = cluster_size()
-        share = share_resources(self.experiment.resources, cluster, self.experiment.search.most_workers(num_left))
+        most_workers = self.experiment.search.most_workers(self._study().most_at_once())
+        share = share_resources(self.experiment.resources, cluster, most_workers)
         self._say(f"{share} on {cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}")
         job = Job(self.experiment, self.space, self.folder, share, open_workload)
         owner = start_owner(job)
@@ -194,8 +195,8 @@ class _Driver:
         except StudyError:  # it has not begun
             return None
 
-    def _num_left(self) -> int:
-        return (self._load() or Study(self.experiment, self.space)).num_left()
+    def _study(self) -> Study:
+        return self._load() or Study(self.experiment, self.space)
 
     def _announce(self, num_left: int) -> None:
         search = self.experiment.search

@@ -13,9 +13,10 @@ from collections.abc import Collection, Mapping
 
 from raytag.config.space import LogUniform
 
-__all__ = ["wanted_rates"]
+__all__ = ["RATES_OF_A_ROUND", "wanted_rates"]
 
 OCTAVE = 2  # half octaves
+RATES_OF_A_ROUND = 2  # after the grid: one on each side of the best
 
 
 def wanted_rates(

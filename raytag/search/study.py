@@ -18,6 +18,7 @@ from raytag.config.space import SearchSpace
 from raytag.records import OBJECTIVE, Move, TrialRecord, TrialState
 from raytag.search.folder import StudyFolder
 from raytag.search.journal import EXECUTOR, LOSSES, MOVE, MOVES, PROMOTED, SLOTS, WORKER, Journal, trial_name
+from raytag.search.lr_grid import RATES_OF_A_ROUND
 from raytag.search.members import Metrics, members_of, reduce_metrics
 from raytag.search.population import evolve
 from raytag.search.sampling import RungPruner, generation_seed, new_sampler, prescribe, suggest, wanted_lrs
@@ -119,7 +120,11 @@ class Study:
 
     def num_left(self) -> int:
         """Return how many trials of all widths are to be finished, begun or not, as far as is known."""
-        return sum(len(self.unfinished(width)) + self.num_to_ask(width) for width in self._experiment.search.widths)
+        return sum(map(self._num_left, self._experiment.search.widths))
+
+    def most_at_once(self) -> int:
+        """Return how many trials may yet be in training at once; under lr_grid a later round may want more than now."""
+        return sum(map(self._most_at_once, self._experiment.search.widths))
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
@@ -220,6 +225,16 @@ class Study:
             self._journal.note_of_width(width, key, value)
 
     # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _num_left(self, width: int) -> int:
+        return len(self.unfinished(width)) + self.num_to_ask(width)
+
+    def _most_at_once(self, width: int) -> int:
+        if not (num_left := self._num_left(width)):
+            return 0
+        num_finished = len(self._journal.trials(width)) - len(self.unfinished(width))
+        num_allowed = self._experiment.search.most_trials - num_finished  # all of them are left but under lr_grid
+        return max(num_left, min(RATES_OF_A_ROUND, num_allowed))
 
     def _prescribed(self, width: int) -> dict[str, float] | None:
         """Return the values of a width's next trial if a rule gives them; None if a sampler draws them."""

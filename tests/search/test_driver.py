@@ -5,6 +5,7 @@ import math
 import os
 from io import StringIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import ray
@@ -183,6 +184,27 @@ def test_a_grid_of_learning_rates_is_searched_by_several_workers(path):
         best = min(objective_by_octave, key=objective_by_octave.get)
         assert {best - 1, best - 0.5, best + 0.5, best + 1} <= objective_by_octave.keys()
         assert 5 < len(objective_by_octave) < 20
+
+
+def test_a_resumed_grid_has_workers_for_the_rounds_to_come(path, monkeypatch):
+    def refuse_to_share(_resources, _cluster, most_workers):
+        raise RaytagError(f"{most_workers} workers")
+
+    monkeypatch.setattr(driver, "cluster_size", lambda: None)
+    monkeypatch.setattr(driver, "share_resources", refuse_to_share)
+    experiment = experiment_in(path, name="resumed-grid")
+    settings = {"sampler": "lr_grid", "first_rung": None, "trials_per_width": 20, "widths": (32,)}
+    experiment = experiment.model_copy(update={"search": experiment.search.model_copy(update=settings)})
+    space = SearchSpace({"lr": LogUniform(distribution="log_uniform", low=1e-2, high=4e-2, transfer="yes")})
+    folder = StudyFolder(experiment.study_folder)
+    folder.prepare(experiment, space)
+    study = Study.open(folder, experiment, space)
+    for name in [study.ask(32) for _ in range(3)][:2]:
+        study.report(name, 20, [{"val/objective": 1.0}])
+
+    assert study.num_left() == 1
+    with pytest.raises(RaytagError, match=r"^2 workers$"):
+        driver.search_in_session(Mock(), experiment, space, Console(file=StringIO()))
 
 
 def refuse(*_):

@@ -223,6 +223,21 @@ def test_a_snapshot_tells_what_can_be_asked_for(new_owner):
     assert owner.snapshot().to_ask == {32: 0, 64: 5}
 
 
+@pytest.mark.parametrize(
+    ("trials_per_width", "num_finished", "at_once"), [(12, 0, 5), (12, 4, 2), (12, 6, 2), (5, 4, 1), (12, 8, 0)]
+)
+def test_later_rounds_may_keep_two_workers_busy_as_far_as_the_budget_goes(
+    new_owner, trials_per_width, num_finished, at_once
+):
+    owner = new_owner(widths=(32,), num_workers=1, trials_per_width=trials_per_width)
+    trials = []
+    for _ in range(num_finished):
+        trials = trials or ask_all(owner, "a", 32)
+        finish(owner, "a", trials.pop())
+
+    assert owner._study.most_at_once() == at_once
+
+
 def test_a_study_that_has_not_begun_knows_its_grids(make_experiment):
     assert Study(make_experiment(**GRID, widths=(32, 64)), SPACE).num_left() == 10
 
