@@ -48,6 +48,12 @@ def tagger_experiment(jets, tmp_path_factory) -> Callable[..., Experiment]:
     return make
 
 
+@pytest.fixture(scope="session")
+def uri(tmp_path_factory) -> str:
+    """Where MLflow records: one database for all tests, since creating it takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
     """Let tests interrupt the commands they start: a shell's background job ignores SIGINT, and so do its children."""

@@ -8,12 +8,6 @@ from raytag.logbook import Logbook, default_tracking_uri, view_command
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
 
 
-@pytest.fixture(scope="session")
-def uri(tmp_path_factory):
-    """One database for all tests: creating it takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
-
-
 @pytest.fixture
 def open_logbook(uri, request):
     return lambda: Logbook(uri, request.node.name)

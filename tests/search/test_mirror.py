@@ -43,12 +43,6 @@ def record_of_members(number, **changes):
     return record(number, **{"members": members, "num_folds": 3} | changes)
 
 
-@pytest.fixture(scope="session")
-def uri(tmp_path_factory):
-    """One database for all tests: creating it takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
-
-
 @pytest.fixture
 def warnings():
     return []

@@ -20,12 +20,6 @@ from raytag.transfer.target import Target
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # mlflow's own queries
 
 
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory):
-    """One database for all tests: creating it takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
-
-
 @pytest.fixture
 def recorded(study, uri):
     """Return the id of the study's run by its name."""
