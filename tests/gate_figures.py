@@ -1,4 +1,4 @@
-"""A small report of the muP gates as gates.json holds it: a model of three modules, with what a test changes."""
+"""A small report of the muP gates as plain values: a model of three modules, with what a test changes."""
 
 from __future__ import annotations
 

@@ -134,15 +134,13 @@ def _folder(output: Path | None, experiment: Experiment, *, is_alone: bool) -> P
 
 
 def _write(report: GateReport, folder: Path, console: Console) -> None:
-    import json
-
-    from raytag.files import write_atomically
+    from raytag.files import write_json
     from raytag.report.gate_picture import draw_coordinates
 
     figures, picture = folder / "gates.json", folder / "coordinates.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(figures, json.dumps(report.to_dict(), indent=1))
+        write_json(figures, report.to_dict())
         draw_coordinates(report.to_dict(), picture)
     except OSError as error:
         raise RaytagError(f"{folder}: cannot be written ({error.strerror}). Name another folder with -o.") from error

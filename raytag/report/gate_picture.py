@@ -35,7 +35,7 @@ MARGIN = 0.06  # of the range
 
 
 def draw_coordinates(report: Mapping[str, Any], path: Path) -> None:
-    """Draw the picture of a report (the values of gates.json) into a PNG file.
+    """Draw the picture of a report (its plain values) into a PNG file.
 
     A line per module, relative to where its fitted line begins, coloured by the part of the model it belongs to. Slopes
     within the limit are shaded; a change may also fall where the output starts at zero, and such a line is dashed.

@@ -1,4 +1,4 @@
-"""What the muP gates found, as tables for the terminal, from the plain values that gates.json holds."""
+"""What the muP gates found, as tables for the terminal, from the plain values of their report."""
 
 from __future__ import annotations
 

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-__all__ = ["CONFIDENCE", "Estimate", "mean_of_seeds", "plain", "student"]
+from raytag.files import plain
+
+__all__ = ["CONFIDENCE", "Estimate", "mean_of_seeds", "student"]
 
 CONFIDENCE = 0.95
 NORMAL = 1.959964  # what Student's t becomes with infinitely many degrees of freedom
@@ -83,10 +85,3 @@ def student(degrees: int) -> float:
         (79 * x**9 + 776 * x**7 + 1482 * x**5 - 1920 * x**3 - 945 * x) / 92160,
     )
     return math.fsum(term / degrees**power for power, term in enumerate(terms))
-
-
-def plain(value: float) -> float | str | None:
-    """Return a number as JSON can hold it: None for NaN, a word for infinity."""
-    if math.isnan(value):
-        return None
-    return value if math.isfinite(value) else "infinite"

@@ -12,7 +12,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from raytag.report.intervals import CONFIDENCE, plain
+from raytag.files import plain
+from raytag.report.intervals import CONFIDENCE
 from raytag.report.scaling_law import MAX_EPOCHS, Cell, ScalingAnalysis
 
 __all__ = ["ANCHORS", "describe_scaling", "scaling_dict", "scaling_markdown", "short_count", "tabulate_scaling"]

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from raytag.config.experiment import Parametrisation
+from raytag.files import plain
 from raytag.records import TrialRecord, TrialState
-from raytag.report.intervals import Estimate, plain
+from raytag.report.intervals import Estimate
 from raytag.report.transfer_curves import (
     SAME_RATE,
     LrCurve,

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from raytag.config.experiment import Experiment
 from raytag.config.resolved import gates_digest
-from raytag.files import write_atomically
+from raytag.files import write_json
 from raytag.search.folder import StudyFolder, studies_in
 
 __all__ = ["GatedFolder", "gate_tags", "has_passed", "keep_verdict", "stored_verdict", "studies_of_its_file"]
@@ -37,7 +37,7 @@ def stored_verdict(folder: GatedFolder) -> dict[str, Any]:
 
 def keep_verdict(folder: GatedFolder, experiment: Experiment, gates: Mapping[str, Any]) -> None:
     """Keep a report of the gates, with what it holds for."""
-    write_atomically(folder.gates, json.dumps({**gates, "digest": gates_digest(experiment)}, indent=1))
+    write_json(folder.gates, {**gates, "digest": gates_digest(experiment)})
 
 
 def has_passed(folder: GatedFolder, experiment: Experiment) -> bool:

@@ -1,11 +1,13 @@
 """`raytag check` shows the gates' figures and exits with their verdict. What the gates see is tested with them."""
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from gate_figures import gate_figures
+from strict_json import read_strictly
 
 from raytag.cli.main import main
 from raytag.config.load import load_experiments, load_space
@@ -21,14 +23,14 @@ SMOKE = Path(__file__).parents[2] / "experiments" / "smoke.yaml"
 def verdict(monkeypatch, tmp_path):
     """Replace the gates by a verdict; the returned object keeps what they were asked."""
     monkeypatch.chdir(tmp_path)
-    verdict = SimpleNamespace(passes=lambda _experiment: True, asked=[])
+    verdict = SimpleNamespace(passes=lambda _experiment: True, slope=0.8, asked=[])
 
     def run_gates(opener, experiment, *, combinations, tell):
         verdict.asked.append((opener, experiment, combinations))
         for gate, what in (("duplication", "adamw"), ("duplication", "sgd"), ("coordinates", "several widths")):
             tell(gate, what)
         passed = verdict.passes(experiment)
-        figures = gate_figures(faults={} if passed else {"embed (change)": 0.8})
+        figures = gate_figures(faults={} if passed else {"embed (change)": verdict.slope})
         return SimpleNamespace(passed=passed, lines=lambda: ["muP gates", "  figures"], to_dict=lambda: figures)
 
     monkeypatch.setattr(gates, "run_gates", run_gates)
@@ -71,6 +73,16 @@ def test_figures_and_picture_lie_where_the_user_says(tmp_path):
     assert json.loads((tmp_path / "here" / "gates.json").read_text()) == gate_figures()
     assert (tmp_path / "here" / "coordinates.png").stat().st_size > 0
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_figures_of_trainings_that_broke_are_json_for_strict_readers(verdict, tmp_path):
+    verdict.passes, verdict.slope = lambda _experiment: False, math.inf
+
+    assert main(["check", str(SMOKE), "-o", "here"]) == 1
+
+    coordinates = read_strictly(tmp_path / "here" / "gates.json")["coordinates"]
+    assert coordinates["change"]["embed"] == "infinite"
+    assert coordinates["log2_sizes"]["embed"]["change"] == [None, "infinite", "infinite"]
 
 
 @pytest.mark.usefixtures("verdict")

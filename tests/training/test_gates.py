@@ -7,9 +7,11 @@ from typing import get_args
 import pytest
 import torch
 from broken_rules import with_rules
+from strict_json import read_strictly
 from toy_workload import ToyWorkload, toy_experiment
 
 from raytag.config.experiment import Optimizer, Schedule
+from raytag.files import write_json
 from raytag.training import coordinate_gate, trial_group
 from raytag.training.gates import run_gates
 from raytag.training.trial_group import TrialGroup
@@ -109,10 +111,12 @@ def test_the_gates_use_the_experiments_schedule_and_hyperparameters(monkeypatch)
     assert set(seen) == {("warmup_cosine", 2.0, 0.0)}
 
 
-def test_a_gradient_that_is_no_number_fails_instead_of_changing_nothing(monkeypatch):
+def test_a_gradient_that_is_no_number_fails_instead_of_changing_nothing(monkeypatch, tmp_path):
     monkeypatch.setattr(trial_group, "gradient_norm", lambda *_: torch.tensor(math.nan, dtype=torch.float64))
 
     report = check()
+    write_json(tmp_path / "gates.json", report.to_dict())
 
     assert report.duplication.largest == math.inf
     assert report.coordinates.slopes.steepest.value == math.inf
+    assert read_strictly(tmp_path / "gates.json")["coordinates"]["steepest"] == "infinite"
