@@ -9,7 +9,7 @@ from raytag.search.folder import StudyFolder
 from raytag.transfer.folder import WideFolder
 from raytag.transfer.measure import SavedModel
 from raytag.transfer.plan import TransferPlan
-from raytag.transfer.warm_start import WarmStart
+from raytag.transfer.warm_start import WarmStart, check_start
 
 __all__ = ["WIDE", "Arms"]
 
@@ -65,7 +65,9 @@ class Arms:
         Raises
         ------
         StudyError
-            A folder holds a run with other settings.
+            A folder holds a run with other settings, or one that began with other weights.
         """
         for plan, folder in self.trainings:
             folder.prepare(plan)
+        if self.warm:
+            check_start(self.warm, self.folder)

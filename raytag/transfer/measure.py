@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +25,14 @@ class SavedModel:
 
     experiment: Experiment
     checkpoint: Path
+
+    @property
+    def digest(self) -> str | None:
+        """What tells the checkpoint from any other one that was in its place; None if there is none."""
+        if not self.checkpoint.exists():
+            return None
+        with self.checkpoint.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def measure(models: Mapping[str, SavedModel], split: Split, device: torch.device) -> Measured:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from raytag.files import write_atomically
@@ -20,20 +21,23 @@ from raytag.transfer.record import WideMirrors, final_numbers
 
 __all__ = ["Results", "TransferOutcome", "conclude", "read_results"]
 
+Digests = Mapping[str, str | None]
+
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured; ``warm`` is a warm start's."""
+    """What was measured; ``warm`` is a warm start's, ``digests`` are those of the models' checkpoints, by name."""
 
     comparison: Comparison
     warm: WarmComparison | None
+    digests: Digests
 
     @classmethod
-    def of(cls, measured: Measured) -> Results:
+    def of(cls, measured: Measured, digests: Digests) -> Results:
         """Compare the models of a transfer."""
         if WARM in measured.models:
-            return cls(Comparison.of(measured, NARROW, WARM), WarmComparison.of(measured))
-        return cls(Comparison.of(measured, NARROW, WIDE), None)
+            return cls(Comparison.of(measured, NARROW, WARM), WarmComparison.of(measured), digests)
+        return cls(Comparison.of(measured, NARROW, WIDE), None, digests)
 
 
 @dataclass(frozen=True)
@@ -52,14 +56,19 @@ class TransferOutcome:
 
 
 def read_results(arms: Arms) -> Results | None:
-    """Return what was measured before, unless there are other models to compare now."""
+    """Return what was measured before, unless there are other models to compare now.
+
+    A model whose checkpoint was deleted since is not another one.
+    """
     if not arms.folder.result.exists():
         return None
     written = read_json(arms.folder.result)
-    warm = written["warm_start"] and WarmComparison.from_dict(written["warm_start"])
-    if warm and warm.models.keys() != arms.models.keys():
+    digests = {name: model.digest for name, model in arms.models.items()}
+    kept = written.get("digests", {})
+    if kept.keys() != digests.keys() or any(digest not in (kept[name], None) for name, digest in digests.items()):
         return None
-    return Results(Comparison(**written["comparison"]), warm)
+    warm = written["warm_start"]
+    return Results(Comparison(**written["comparison"]), warm and WarmComparison.from_dict(warm), kept)
 
 
 def conclude(arms: Arms, results: Results, verification: Verification | None, mirrors: WideMirrors) -> TransferOutcome:
@@ -69,6 +78,7 @@ def conclude(arms: Arms, results: Results, verification: Verification | None, mi
         **arms.plan.to_dict(),
         "comparison": asdict(comparison),
         "warm_start": warm and warm.to_dict(),
+        "digests": dict(results.digests),
         "verification": verification and verification.to_dict(),
         "cost": ledger.to_dict(),
     }

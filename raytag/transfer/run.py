@@ -164,8 +164,10 @@ class _Transfer:
         uses_gpu = cluster.gpus >= 1 and self._may_use_gpus
         measure = tasks.measure_all.options(num_gpus=int(uses_gpu))
         split: Split = "test" if self.plan.experiment.data.test else "val"
+        models = self.arms.models
+        digests = {name: model.digest for name, model in models.items()}
         with self.console.status("Measuring all models on the same jets ..."):
-            return Results.of(fetch(measure.remote(self.arms.models, split, "cuda" if uses_gpu else "cpu")))
+            return Results.of(fetch(measure.remote(models, split, "cuda" if uses_gpu else "cpu")), digests)
 
     @property
     def _may_use_gpus(self) -> bool:

@@ -42,7 +42,16 @@ from raytag.transfer.folder import WideFolder
 from raytag.transfer.plan import Start, TransferPlan
 from raytag.workloads import open_workload
 
-__all__ = ["NOISE", "WarmStart", "continued_state", "narrow_model", "plan_warm_start", "widened_state", "write_starts"]
+__all__ = [
+    "NOISE",
+    "WarmStart",
+    "check_start",
+    "continued_state",
+    "narrow_model",
+    "plan_warm_start",
+    "widened_state",
+    "write_starts",
+]
 
 # The noise is a fresh wide model's first values, times this. After 1200 steps the wide model with .1 was where
 # the narrow one was, with .5 ahead of it; with 1 the narrow model's work is half lost (docs/design.md).
@@ -111,14 +120,27 @@ def plan_warm_start(plan: TransferPlan, study: str, narrow: ModelFile) -> WarmSt
     )
 
 
-def write_starts(warm: WarmStart, folder: WideFolder, device: torch.device) -> None:
-    """Write what both trainings begin with into their folders; doing so again changes nothing.
+def check_start(warm: WarmStart, folder: WideFolder) -> None:
+    """Check that a wide run that has begun did so with the weights that the narrow model has now.
 
     Raises
     ------
     StudyError
-        A training of this name began with other weights.
+        It began with others.
     """
+    start, weights = folder.continued.start, warm.narrow.state_dict
+    if not start.exists():
+        return
+    begun = checkpoint.load(start).state.parameters
+    if not all(torch.equal(values, weights[name].to(values)) for name, values in begun.items()):
+        raise StudyError(
+            f"{start}: this run began with other weights than {warm.narrow.trial.name} has now. Move it aside with "
+            "--restart."
+        )
+
+
+def write_starts(warm: WarmStart, folder: WideFolder, device: torch.device) -> None:
+    """Write what both trainings begin with into their folders, unless they have begun (:func:`check_start`)."""
     workload = open_workload(warm.wide.experiment, device)
     weights, width = warm.narrow.state_dict, warm.narrow.trial.width
     states = {
@@ -128,11 +150,6 @@ def write_starts(warm: WarmStart, folder: WideFolder, device: torch.device) -> N
     for place, state in states.items():
         if not place.start.exists():
             checkpoint.save(place.start, state, workload.rule_table(state.trial.width), {})
-        elif not _are_equal(checkpoint.load(place.start).state.parameters, state.parameters):
-            raise StudyError(
-                f"{place.start}: this run began with other weights than {warm.narrow.trial.name} has now. Move it "
-                "aside with --restart."
-            )
 
 
 def continued_state(workload: Workload[Any], trial: Trial, parameters: Mapping[str, Tensor]) -> RowState:
@@ -164,10 +181,6 @@ def _extract(folder: StudyFolder, name: str) -> ModelFile:
     trial = trials.get(name) or choose_trial(records, name)
     training = name if name in trials else members_of(trial, search)[0].name
     return extract(folder, trial.name, member=training.removeprefix(trial.name).removeprefix("-") or None)
-
-
-def _are_equal(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return all(torch.equal(first[name].cpu(), second[name].cpu()) for name in second)
 
 
 def _name_in(study: str, narrow: ModelFile) -> str:

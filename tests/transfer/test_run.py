@@ -127,6 +127,10 @@ def test_a_warm_start_goes_on_with_the_arm_that_is_left_and_shows_all(study, pla
     kinds = [recorded_run(each.trial.name, tmp_path).data.tags["raytag.kind"] for each in (warm.continued, warm.wide)]
     assert kinds == ["continued", "wide"]
 
+    again = StringIO()
+    assert run_transfer(warm.wide, study, Console(file=again), warm=warm).warm == outcome.warm
+    assert "Finished before" in again.getvalue()
+
 
 def test_a_carried_rate_is_verified_in_a_study_of_its_own_and_only_once(study, plan, tmp_path):
     plan = changed(plan, tmp_path, mup={"skip_check": False})

@@ -17,6 +17,7 @@ from raytag.transfer.prepare import prepare_transfer
 from raytag.transfer.target import Target
 from raytag.transfer.warm_start import (
     NOISE,
+    check_start,
     continued_state,
     narrow_model,
     plan_warm_start,
@@ -213,9 +214,10 @@ def test_another_structure_is_refused(plan, finished, narrow):
 def test_a_run_does_not_go_on_with_other_weights_than_it_began_with(warm, tmp_path):
     folder = WideFolder(tmp_path / "wide")
     folder.continued.path.mkdir(parents=True)
-    for _ in range(2):
-        write_starts(warm, folder, CPU)
+    check_start(warm, folder)  # it has not begun
+    write_starts(warm, folder, CPU)
+    check_start(warm, folder)
     weights = {name: 2 * values for name, values in warm.narrow.state_dict.items()}
 
     with pytest.raises(StudyError, match=r"start\.pt: this run began with other weights than .* --restart"):
-        write_starts(replace(warm, narrow=replace(warm.narrow, state_dict=weights)), folder, CPU)
+        check_start(replace(warm, narrow=replace(warm.narrow, state_dict=weights)), folder)
