@@ -51,20 +51,15 @@ def test_a_file_and_a_wide_run_are_models_too(home, jets, capsys):
         ("taken.pt2", "taken.pt2: not a readable model"),
     ],
 )
-def test_a_mistake_is_one_error_and_exit_code_2(home, capsys, words, message):
+def test_a_mistake_is_one_error_and_exit_code_2(home, error_of, words, message):
     assert main(["extract", "tiny", "-o", "one.pt"]) == 0
     (home / "taken.pt2").write_text("precious")
     wide = wide_run(home).path if "{wide}" in words else None
     files = {file.name for file in home.iterdir()}
-    capsys.readouterr()
 
-    assert main(["bake", *words.format(wide=wide).split()]) == 2
+    error = error_of("bake", *words.format(wide=wide).split())
 
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert message.format(home=home, wide=wide) in err
+    assert message.format(home=home, wide=wide) in error
     assert {file.name for file in home.iterdir()} == files
 
 

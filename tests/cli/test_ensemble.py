@@ -42,11 +42,5 @@ def test_a_file_is_written_where_it_is_told_to(home, capsys):
         ("tiny --top 1 -o no/scores.h5", "--output no/scores.h5: there is no folder no."),
     ],
 )
-def test_a_mistake_is_one_error_and_exit_code_2(capsys, words, message):
-    assert main(["ensemble", *words.split()]) == 2
-
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert message in err
+def test_a_mistake_is_one_error_and_exit_code_2(error_of, words, message):
+    assert message in error_of("ensemble", *words.split())

@@ -37,11 +37,5 @@ def test_an_existing_file_is_replaced_only_by_force(home, capsys):
         ("tiny --output runs", "--output runs: this is a folder. Name a file in it."),
     ],
 )
-def test_a_mistake_is_one_error_and_exit_code_2(home, capsys, words, message):
-    assert main(["extract", *words.split()]) == 2
-
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert message.format(home=home) in err
+def test_a_mistake_is_one_error_and_exit_code_2(home, error_of, words, message):
+    assert message.format(home=home) in error_of("extract", *words.split())

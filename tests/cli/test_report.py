@@ -138,18 +138,12 @@ def test_a_study_without_a_finished_trial_is_one_error(home, jets, capsys):
         ("curves -o curves.yaml/in", "cannot be written (Not a directory). Name another folder with -o."),
     ],
 )
-def test_a_mistake_is_one_error_and_exit_code_2(home, jets, capsys, words, message):
+def test_a_mistake_is_one_error_and_exit_code_2(home, jets, error_of, words, message):
     (experiment,) = experiments_of(home, jets)
     search(experiment, widths=(16,))
     (home / "empty").mkdir()
 
-    assert main(["report", *words.split()]) == 2
-
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert message in err
+    assert message in error_of("report", *words.split())
 
 
 def fixed_grid(home, jets, steps=(10, 20, 40)):

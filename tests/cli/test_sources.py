@@ -6,7 +6,6 @@ import re
 import pytest
 from finished_study import COMPLETE, make_study, make_wide_run
 
-from raytag.cli.main import main
 from raytag.cli.sources import BEST, source_of
 from raytag.cli.transfer import RULES, add_parser
 from raytag.errors import StudyError
@@ -77,15 +76,11 @@ def test_half_a_name_is_refused(resolve, source):
         ),
     ],
 )
-def test_a_source_that_does_not_exist_is_told_in_one_line(home, monkeypatch, capsys, source, line):
+def test_a_source_that_does_not_exist_is_told_in_one_line(home, monkeypatch, error_of, source, line):
     monkeypatch.chdir(home)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
-    assert main(["transfer", source, "--width", "32"]) == 2
-
-    (printed,) = capsys.readouterr().err.splitlines()
-    assert printed.startswith("error: ")
-    assert re.match(line, printed)
+    assert re.match(line, error_of("transfer", source, "--width", "32"))
     assert not (home / "mlflow.db").exists()
 
 

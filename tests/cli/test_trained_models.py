@@ -103,16 +103,12 @@ def test_mlflow_may_lie_elsewhere(find, run_ids, home, tmp_path, monkeypatch):
         (f"{'0' * 32}", f"{'0' * 32}: MLflow at sqlite:///{{home}}/mlflow.db has no such run (--tracking-uri)."),
     ],
 )
-def test_a_mistake_is_one_error_and_exit_code_2(home, run_ids, capsys, words, message):
+def test_a_mistake_is_one_error_and_exit_code_2(home, run_ids, error_of, words, message):
     files = list(home.iterdir())
 
-    assert main(["extract", *words.format(**run_ids).split()]) == 2
+    error = error_of("extract", *words.format(**run_ids).split())
 
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert message.format(**run_ids, home=home) in err
+    assert message.format(**run_ids, home=home) in error
     assert list(home.iterdir()) == files
 
 

@@ -58,8 +58,5 @@ def test_a_warm_start_from_the_source_is_left_out_alone():
         ),
     ],
 )
-def test_a_mistake_is_told_in_one_line(capsys, words, line):
-    assert main(["transfer", "tiny", "--width", "32", *words]) == 2
-
-    (printed,) = capsys.readouterr().err.splitlines()
-    assert printed.startswith(line)
+def test_a_mistake_is_told_in_one_line(error_of, words, line):
+    assert error_of("transfer", "tiny", "--width", "32", *words).startswith(line)
