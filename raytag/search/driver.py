@@ -112,7 +112,7 @@ def search_in_session(
             gates=stored_verdict(folder),
             tracking_uri=driver.recorder.mirror.tracking_uri,
             wall_seconds=time.monotonic() - started,
-            choices=tuple(study.choices()),
+            choices=tuple(study.groups.choices()),
             num_unfinished=study.num_left(),
         )
 

@@ -140,20 +140,20 @@ class StudyOwner:
 
     def slots(self, width: int, place: str) -> int | None:
         """Return how many slots of a width have been found to fit into the memory of such a place, if fewer do."""
-        return self._study.slot_limit(width, place)
+        return self._study.groups.slot_limit(width, place)
 
     def limit_slots(self, worker: str, width: int, place: str, slots: int) -> None:
         """Note that no more slots of a width fit into the memory of such a place."""
-        self._study.limit_slots(width, place, slots)
+        self._study.groups.limit_slots(width, place, slots)
         self._say(f"{worker} ran out of memory at width {width}: it goes on with {slots} slots ({place})")
 
     def choice(self, width: int, kind: str) -> dict[str, Any] | None:
-        """See :meth:`Study.choice`."""
-        return self._study.choice(width, kind)
+        """See :meth:`GroupNotes.choice`."""
+        return self._study.groups.choice(width, kind)
 
     def keep_choice(self, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
-        """See :meth:`Study.keep_choice`."""
-        return self._study.keep_choice(kind, choice)
+        """See :meth:`GroupNotes.keep_choice`."""
+        return self._study.groups.keep_choice(kind, choice)
 
     def release(self, worker: str, reason: str) -> None:
         """Free the trials of a worker that is gone; one that has lost too many workers fails."""

@@ -95,6 +95,6 @@ class StudyRecorder:
             title = f"{self._experiment.name}: objective versus learning rate"
             draw_loss_versus_lr(records, self._folder.picture, title)
             files.append(self._folder.picture)
-        choices = study.choices() if study else []
+        choices = study.groups.choices() if study else []
         if not self.mirror.close(status, files, records, gate_tags(stored_verdict(self._folder)), choices):
             self._say("MLflow lacks the last results; the same command writes them when it answers again.")

@@ -84,12 +84,12 @@ class RemoteOwner:
         fetch(self.actor.limit_slots.remote(worker, width, place, slots))
 
     def choice(self, width: int, kind: str) -> dict[str, Any] | None:
-        """See :meth:`Study.choice`."""
+        """See :meth:`GroupNotes.choice`."""
         choice: dict[str, Any] | None = fetch(self.actor.choice.remote(width, kind))
         return choice
 
     def keep_choice(self, kind: str, choice: dict[str, Any]) -> dict[str, Any]:
-        """See :meth:`Study.keep_choice`."""
+        """See :meth:`GroupNotes.keep_choice`."""
         kept: dict[str, Any] = fetch(self.actor.keep_choice.remote(kind, choice))
         return kept
 

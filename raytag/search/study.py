@@ -7,7 +7,7 @@ It decides what is tried, when a trial ends, and what a population does; how tha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -17,7 +17,8 @@ from raytag.config.experiment import Experiment
 from raytag.config.space import SearchSpace
 from raytag.records import OBJECTIVE, Move, TrialRecord, TrialState
 from raytag.search.folder import StudyFolder
-from raytag.search.journal import EXECUTOR, LOSSES, MOVE, MOVES, PROMOTED, SLOTS, WORKER, Journal, trial_name
+from raytag.search.group_notes import GroupNotes
+from raytag.search.journal import LOSSES, MOVE, MOVES, PROMOTED, WORKER, Journal, trial_name
 from raytag.search.lr_grid import RATES_OF_A_ROUND
 from raytag.search.members import Metrics, members_of, reduce_metrics
 from raytag.search.population import evolve
@@ -69,6 +70,11 @@ class Study:
         """The widths that have begun, ascending."""
         return tuple(self._journal.studies)
 
+    @property
+    def groups(self) -> GroupNotes:
+        """What is noted about the groups of each width."""
+        return GroupNotes(self._journal)
+
     # -- reading ----------------------------------------------------------------------------------------------------
 
     def records(self) -> list[TrialRecord]:
@@ -96,20 +102,6 @@ class Study:
     def num_populations(self) -> int:
         """The populations of each width."""
         return self._experiment.search.trials_per_width // self._experiment.search.population
-
-    def slot_limit(self, width: int, place: str) -> int | None:
-        """Return how many slots of a width fit into the memory of a place, if it has ever been too small."""
-        limit: int | None = self._journal.notes_of_width(width).get(f"{SLOTS}{place}")
-        return limit
-
-    def choices(self) -> list[dict[str, Any]]:
-        """Return what the groups of all widths are run with (see :meth:`keep_choice`)."""
-        notes = [self._journal.notes_of_width(width) for width in self.widths]
-        return [of[key] for of in notes for key in sorted(of) if key.startswith(EXECUTOR)]
-
-    def choice(self, width: int, kind: str) -> dict[str, Any] | None:
-        """Return what a width's groups of a kind are run with, if it has been chosen."""
-        return self._journal.notes_of_width(width).get(f"{EXECUTOR}{kind}")
 
     def num_to_ask(self, width: int) -> int:
         """Return how many trials of a width can be asked for now; others may be wanted once those are finished."""
@@ -201,23 +193,6 @@ class Study:
         losses = self.num_losses(name) + 1
         self._journal.note(name, LOSSES, losses)
         return losses
-
-    def limit_slots(self, width: int, place: str, slots: int) -> None:
-        """Note how many slots of a width fit into the memory of a place; the lowest number stays."""
-        slots = min(slots, self.slot_limit(width, place) or slots)
-        self._journal.note_of_width(width, f"{SLOTS}{place}", slots)
-
-    def keep_choice(self, kind: str, choice: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep what a width's groups of a kind are run with, and return it; the first choice stays.
-
-        It is a :class:`raytag.training.executors.ExecutorChoice` as plain values. A stopwatch made it, so another
-        worker may have chosen otherwise; within a study all groups of a kind (number of slots, device, settings) are
-        run alike.
-        """
-        width: int = choice["width"]
-        if (kept := self.choice(width, kind)) is None:
-            self._journal.note_of_width(width, f"{EXECUTOR}{kind}", dict(choice))
-        return kept or dict(choice)
 
     def annotate(self, key: str, value: Any) -> None:
         """Note something of every width."""

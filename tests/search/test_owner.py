@@ -164,13 +164,3 @@ def test_a_trial_that_is_given_back_is_handed_out_again_and_counts_no_loss(new_o
 
     assert owner.ask("b", 32, 1).name == names[1]
     assert records(owner)[names[1]].state is TrialState.RUNNING
-
-
-def test_the_lowest_number_of_slots_that_was_found_to_fit_stays(new_owner):
-    owner = new_owner()
-    for slots in (4, 1, 2):
-        owner.limit_slots("a", 32, "cpu", slots)
-
-    assert new_owner().slots(32, "cpu") == 1
-    assert new_owner().slots(64, "cpu") is None
-    assert new_owner().slots(32, "0.5 of a GPU") is None

@@ -212,13 +212,3 @@ def test_a_trial_killed_between_its_birth_and_its_values_gets_them(open_study):
     half._journal.studies[32].ask()
 
     assert searched(open_study(name="half"), 32) == searched(expected, 32)
-
-
-def test_the_first_choice_of_an_executor_stays(open_study):
-    first, second = ({"width": 32, "device": "cpu", "slots": 4, "reason": reason} for reason in ("first", "second"))
-    other = {"width": 64, "device": "cpu", "slots": 4, "reason": "third"}
-
-    assert [open_study().keep_choice("4 slots", choice) for choice in (first, second, other)] == [first, first, other]
-    assert open_study().choices() == [first, other]
-    assert open_study().choice(32, "4 slots") == first
-    assert open_study().choice(32, "8 slots") is None

@@ -438,7 +438,7 @@ def test_without_a_wish_the_slots_follow_from_the_memory(new_owner, work, monkey
 
     work(owner)
 
-    assert [choice["slots"] for choice in owner._study.choices()] == [slots]
+    assert [choice["slots"] for choice in owner._study.groups.choices()] == [slots]
 
 
 def test_a_later_worker_begins_with_the_slots_that_fit(new_owner, work):
@@ -526,7 +526,7 @@ def test_the_executor_is_chosen_once_in_a_study(new_owner, work, monkeypatch):
     work(owner)
 
     assert choose.call_count == 1
-    assert owner.choice(32, "2 slots, cpu, auto, compile off") == owner._study.choices()[0]
+    assert owner.choice(32, "2 slots, cpu, auto, compile off") == owner._study.groups.choices()[0]
     assert {record.state for record in records(owner).values()} == {TrialState.COMPLETE}
 
 
