@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from mortal_workers import Killed, MortalWorkload
 from toy_workload import ToyWorkload
 
 from raytag.config.space import SearchSpace
@@ -247,24 +248,6 @@ def train(owner, folder, name="a", workload=None):
     Worker(name, owner, workload or ToyWorkload(owner._study.experiment), folder).work()
 
 
-class Killed(BaseException):
-    """Ends a worker as a signal would."""
-
-
-class Mortal(ToyWorkload):
-    """A workload whose process is killed at its n-th batch."""
-
-    def __init__(self, experiment, num_batches):
-        super().__init__(experiment)
-        self.left = num_batches
-
-    def train_batch(self, step):
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
-        return super().train_batch(step)
-
-
 def objectives(owner):
     return {record.lr: record.objectives for record in owner.snapshot().records}
 
@@ -278,7 +261,7 @@ def test_a_worker_killed_again_and_again_ends_with_the_same_rates_and_results(ne
     num_kills = 0
     while (owner := new_owner(**settings)).num_unfinished():
         try:
-            train(owner, folder, workload=Mortal(owner._study.experiment, 110))
+            train(owner, folder, workload=MortalWorkload(owner._study.experiment, 110))
         except Killed:
             num_kills += 1
 

@@ -3,6 +3,7 @@
 from unittest.mock import Mock
 
 import pytest
+from mortal_workers import Killed
 from row_states import same_bits
 from toy_workload import ToyWorkload
 
@@ -15,10 +16,6 @@ from raytag.training import checkpoint
 
 SETTINGS = {"scheduler": "pbt", "population": 4, "trials_per_width": 8, "widths": (32,)}
 NAMES = [f"w32-{number:04d}" for number in range(8)]
-
-
-class Killed(BaseException):
-    """Ends a worker as a signal would: nothing of its own runs any more."""
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from weakref import WeakSet
 
 import pytest
 import torch
+from mortal_workers import Killed, MortalWorkload
 from row_states import same_bits
 from toy_workload import ToyModel, ToyWorkload
 
@@ -19,10 +20,6 @@ from raytag.training.trial_group import TrialGroup, compaction_target
 STEPS = (10, 20, 30, 40)
 STUDIES = ("study", "undisturbed")
 ONE_WIDTH = {"widths": (32,), "trials_per_width": 4}
-
-
-class Killed(BaseException):
-    """Ends a worker as a signal would: nothing of its own runs any more."""
 
 
 class MortalOwner:
@@ -60,20 +57,6 @@ class Poisonous(ToyWorkload):
 def has_choice(*choices):
     """Tell the models of trials that have drawn one of these choices of the space."""
     return lambda model: float(model.classify.alpha_output) in choices
-
-
-class MortalWorkload(ToyWorkload):
-    """A workload whose process is killed when it fetches its n-th training batch."""
-
-    def __init__(self, experiment, num_batches):
-        super().__init__(experiment)
-        self.left = num_batches
-
-    def train_batch(self, step):
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
-        return super().train_batch(step)
 
 
 class TightWorkload(ToyWorkload):
