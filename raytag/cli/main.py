@@ -13,11 +13,13 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
+from itertools import takewhile
 from typing import Any
 
 from raytag import __version__
+from raytag.config.wording import did_you_mean
 from raytag.errors import CheckError, RaytagError
 
 __all__ = ["build_parser", "main"]
@@ -45,7 +47,7 @@ with key=value, as in training.num_steps=50 or search.widths=[32,64].
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    parsed = _parse(build_parser(), arguments)
+    parsed = build_parser().parse_args(arguments)
     try:
         parsed.run(parsed)
         sys.stdout.flush()
@@ -60,20 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parse(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Parse a command line whose overrides may stand before, between and behind its options."""
-    parsed, rest = parser.parse_known_args(arguments)
-    # argparse closes a list of positionals at the first option, and leaves what follows it
-    if unknown := [word for word in rest if word.startswith("-") or not hasattr(parsed, "overrides")]:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if rest:
-        parsed.overrides = [*parsed.overrides, *rest]
-    return parsed
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="raytag",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
@@ -87,7 +78,37 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _CommandParser(argparse.ArgumentParser):
+class _Parser(argparse.ArgumentParser):
+    """Takes options by their whole names, and overrides before, between and behind them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs, allow_abbrev=False)
+
+    def parse_known_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse all words, none of which may be left."""
+        words = sys.argv[1:] if args is None else [*args]
+        self._check_options(words)
+        parsed, rest = super().parse_known_args(words, namespace)
+        # argparse closes a list of positionals at the first option, and leaves what follows it
+        if rest and not hasattr(parsed, "overrides"):
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        if rest:
+            parsed.overrides = [*parsed.overrides, *rest]
+        return parsed, []
+
+    def _check_options(self, words: Sequence[str]) -> None:
+        """Refuse an unknown option before argparse does, which would first ask for what is missing because of it."""
+        if self._subparsers:  # what follows a command's name is the command's
+            words = [*takewhile(lambda word: word.startswith("-"), words)]
+        for word in takewhile(lambda word: word != "--", words):
+            option = word.partition("=")[0]
+            is_value = not word.startswith("-") or word == "-" or word[1].isdigit()
+            if not is_value and not {option, word[:2]} & self._option_string_actions.keys():
+                known = [name for name in self._option_string_actions if name.startswith("--")]
+                self.error(f"{option}: no such option.{did_you_mean(option, known)}")
+
+
+class _CommandParser(_Parser):
     """The parser of one command; it takes ``--debug`` behind the command's name too."""
 
     def __init__(self, **kwargs: Any) -> None:

@@ -96,7 +96,63 @@ def test_an_unknown_option_is_refused(capsys, words):
         cli.main(["do", *words.split()])
 
     assert caught.value.code == 2
-    assert "unrecognized arguments: --slow" in capsys.readouterr().err
+    assert "raytag do: error: --slow: no such option." in capsys.readouterr().err
+
+
+def commands_of(parser, words=()):
+    """Yield the words that call each command, and its parser."""
+    nested = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    for action in nested:
+        for name, command in action.choices.items():
+            yield from commands_of(command, (*words, name))
+    if not nested:
+        yield words, parser
+
+
+OPTIONS = [
+    (words, option)
+    for words, parser in commands_of(cli.build_parser())
+    for action in parser._actions
+    for option in action.option_strings
+    if option.startswith("--")
+]
+
+
+@pytest.mark.parametrize(("words", "option"), OPTIONS)
+def test_half_an_option_is_no_option_of_any_command(capsys, words, option):
+    half = option[:-1]
+
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*words, f"{half}=3"])  # and without what the command requires
+
+    assert caught.value.code == 2
+    usage, *_, line = capsys.readouterr().err.splitlines()
+    command = " ".join(("raytag", *words))
+    assert usage.startswith(f"usage: {command} ")
+    assert line == f"{command}: error: {half}: no such option. Did you mean {option}?"
+
+
+@pytest.mark.parametrize("words", ["--debgu do a.yaml", "do a.yaml --debgu"])
+@pytest.mark.usefixtures("command")
+def test_a_misspelt_option_is_recognised_on_both_sides_of_the_command(capsys, words):
+    with pytest.raises(SystemExit):
+        cli.main(words.split())
+
+    assert capsys.readouterr().err.endswith("error: --debgu: no such option. Did you mean --debug?\n")
+
+
+def test_a_word_too_many_is_told_by_its_command(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["bake", "study", "best", "now"])
+
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith("raytag bake: error: unrecognized arguments: now\n")
+
+
+def test_a_value_may_look_like_an_option(command):
+    cli.main(["do", "--fast", "-", "--", "--x=1"])
+
+    assert (str(command.arguments.file), command.arguments.overrides) == ("-", ["--x=1"])
 
 
 def test_version(capsys):
