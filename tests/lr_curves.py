@@ -40,6 +40,13 @@ def make_curves(drift, *, widths=WIDTHS, start=-6.0, gain=0.02, **settings):
     ]
 
 
+def curve_of(objectives, *, first=-9, step=1.0, width=32):
+    """A curve from its losses alone, on octaves from 2^first upwards."""
+    losses = np.atleast_2d(np.array(objectives, dtype=float))
+    lrs = 2.0 ** (first + step * np.arange(losses.shape[1]))
+    return LrCurve(width, lrs, losses, np.ones(len(lrs)))
+
+
 def records_of(curves):
     """Return the trials of the curves; those with an infinite objective have failed, those with NaN were pruned."""
     return [

@@ -13,18 +13,8 @@ from raytag.config.experiment import Parametrisation
 from raytag.files import plain
 from raytag.records import TrialRecord, TrialState
 from raytag.report.intervals import Estimate
-from raytag.report.transfer_curves import (
-    SAME_RATE,
-    LrCurve,
-    Optimum,
-    bootstrap_optima,
-    broken_off,
-    curves_of,
-    estimate_drift,
-    estimate_gain,
-    estimate_gap,
-    fit_optimum,
-)
+from raytag.report.transfer_curves import SAME_RATE, LrCurve, Optimum, broken_off, curves_of, fit_optimum
+from raytag.report.transfer_estimates import bootstrap_optima, estimate_drift, estimate_gain, estimate_gap
 
 __all__ = ["TransferAnalysis", "TransferCost", "WidthResult", "analyse_transfer"]
 

@@ -1,6 +1,6 @@
 """Whether a learning rate that was carried to a wide model is the best one there: the answer of a few rates around it.
 
-The figures are those of :mod:`raytag.report.transfer_curves`, for one width and one given rate.
+The figures are those of :mod:`raytag.report.transfer_estimates`, for one width and one given rate.
 """
 
 from __future__ import annotations
@@ -12,15 +12,8 @@ from typing import Any
 
 from raytag.records import Cost, TrialRecord, TrialState
 from raytag.report.intervals import Estimate
-from raytag.report.transfer_curves import (
-    LrCurve,
-    Optimum,
-    bootstrap_optima,
-    broken_off,
-    curves_of,
-    estimate_gap_of_rate,
-    fit_optimum,
-)
+from raytag.report.transfer_curves import LrCurve, Optimum, broken_off, curves_of, fit_optimum
+from raytag.report.transfer_estimates import bootstrap_optima, estimate_gap_of_rate
 from raytag.report.transfer_verdict import MAX_GAP, percent
 
 __all__ = ["Verification", "describe_verification", "verification_of"]
