@@ -175,7 +175,7 @@ def _show_plan(plan: TransferPlan, console: Console) -> None:
     console.print(f"Transfer of {told} from width {source.width} to {plan.width}", highlight=False, soft_wrap=True)
     console.print(tabulate_plan(plan))
     for line in plan_footnotes(plan):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, highlight=False, markup=False)
 
 
 def _show_expected(plan: TransferPlan, study: StudyFolder, console: Console) -> None:

@@ -131,7 +131,7 @@ class Rescaled:
     changes
         Those that are new, by name.
     notes
-        What no rule covers, where a rule ends, and what had to be cut to its legal range.
+        What no rule covers, where a rule ends, and a warning of what had to be cut to its legal range.
     """
 
     hyperparameters: Hyperparameters
@@ -175,13 +175,16 @@ def rescale(
         old = getattr(hyperparameters, name)
         wanted = _multiply(name, old, math.prod(part.value for part in parts))
         new = _legal(name, wanted)
-        if new != wanted:
-            notes.append(f"{name}: the rules give {wanted:.3g}, cut to {new:.3g}")
+        if wanted < 0:
+            notes.append(
+                f"Warning: {name}: the rules give {wanted:.3g}, cut to 0: so few steps leave nothing to average over, "
+                "and none of the rules is known to hold"
+            )
         if not math.isclose(new, old, rel_tol=1e-12):
             changes[name] = Change(old, new, tuple(parts))
-    if acting.get("batch", 1.0) > 1 and "lr" in changes and changes["lr"].new > changes["lr"].old:
+    if "lr" in changes and (ratio := changes["lr"].new / changes["lr"].old) > 1:
         notes.append(
-            "lr: the rule for larger batches holds while gradients are mostly noise, then overshoots; check it"
+            f"lr: raised {ratio:.3g} times; the rules hold while gradients are mostly noise, then overshoot; check it"
         )
     if factors and all(math.isclose(math.prod(part.value for part in parts), 1) for parts in factors.values()):
         notes.append("the number of steps stays: the rules of the batch and of the samples cancel")
@@ -194,7 +197,7 @@ def _multiply(name: str, value: float, factor: float) -> float:
 
 
 def _legal(name: str, value: float) -> float:
-    """Keep a momentum within 0 and 1; the other values stay positive by themselves."""
+    """Keep a momentum within 0 and below 1, which rounding may reach; the others stay positive by themselves."""
     return min(max(value, 0.0), math.nextafter(1.0, 0.0)) if name in ("beta1", "beta2") else value
 
 

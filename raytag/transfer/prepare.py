@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-from raytag.data.h5 import check_data
+from raytag.config.experiment import Experiment
+from raytag.data.h5 import check_data, select
 from raytag.errors import StudyError
 from raytag.records import TrialRecord, TrialState, best_trials
+from raytag.report.scaling_law import MAX_EPOCHS
 from raytag.search.folder import StudyFolder
 from raytag.search.study import Study
 from raytag.transfer.plan import TransferPlan, plan_transfer
-from raytag.transfer.target import Target
+from raytag.transfer.target import Target, horizon_of
 
 __all__ = ["choose_source", "prepare_transfer"]
 
@@ -48,7 +51,21 @@ def prepare_transfer(
             "another trial with --trial."
         )
     check_data(plan.experiment)
-    return plan
+    return replace(plan, notes=(*plan.notes, *_notes_on_repetition(plan.experiment)))
+
+
+def _notes_on_repetition(experiment: Experiment) -> Iterator[str]:
+    """Say how often a training sees its jets, which no rule takes into account."""
+    num_jets = select(experiment.data, "train", experiment.model.tasks).num_jets
+    epochs = horizon_of(experiment).num_samples / num_jets
+    if epochs <= 1:
+        return
+    times = f"{epochs:.3g}" if epochs < 100 else f"{epochs:,.0f}"
+    warning = "Warning: " * (epochs > MAX_EPOCHS)
+    yield (
+        f"{warning}each of the {num_jets:,} training jets is seen {times} times; every rule takes repeated jets for new "
+        f"ones, which is nearly true up to {MAX_EPOCHS:g} times (Muennighoff et al., arXiv:2305.16264)"
+    )
 
 
 def choose_source(records: Sequence[TrialRecord], name: str | None) -> TrialRecord:

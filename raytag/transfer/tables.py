@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from rich.markup import escape
@@ -41,4 +42,11 @@ def _papers(plan: TransferPlan) -> Iterable[str]:
 
 
 def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.4g}"
+    """Return four digits of a value, or three of what it lacks to 1."""
+    if value is None:
+        return "none"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if 0.9 < value < 1:
+        return f"{round(value, 2 - math.floor(math.log10(1 - value))):.15g}"
+    return f"{value:.4g}"

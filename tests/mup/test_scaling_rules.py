@@ -123,22 +123,39 @@ def test_without_a_decay_its_rule_says_nothing(optimizer):
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "batch_size", "num_notes"), [("adamw", 512, 1), ("sgd", 512, 1), ("adamw", 128, 0), ("lion", 512, 0)]
+    ("optimizer", "target", "ratio"),
+    [
+        ("adamw", Horizon(512, 500), "1.41"),  # a larger batch
+        ("sgd", Horizon(1024, 250), "4"),
+        ("adamw", Horizon(256, 250), "2"),  # fewer steps
+        ("adamw", Horizon(1024, 500), "1.41"),
+        ("adamw", Horizon(128, 1000), None),
+        ("adamw", Horizon(512, 4000), None),
+        ("lion", Horizon(512, 250), None),
+    ],
 )
-def test_the_end_of_the_rule_for_larger_batches_is_said(optimizer, batch_size, num_notes):
-    notes = rescale(TUNED, optimizer, SOURCE, Horizon(batch_size, 1000), rules=("batch",)).notes
+def test_a_rate_that_the_rules_raise_is_said_to_overshoot_somewhere(optimizer, target, ratio):
+    told = [note for note in rescale(TUNED, optimizer, SOURCE, target).notes if "overshoot" in note]
 
-    assert sum("overshoots" in note for note in notes) == num_notes
+    assert [note.split(";")[0] for note in told] == ([f"lr: raised {ratio} times"] if ratio else [])
 
 
-def test_a_momentum_leaves_its_range_only_to_be_cut():
+def test_a_momentum_that_is_cut_to_zero_is_warned_of():
     rescaled = rescale(TUNED, "adamw", SOURCE, Horizon(4096, 62))
 
     assert rescaled.hyperparameters.beta1 == 0
-    assert rescaled.notes[0].startswith("beta1: the rules give -0.6")
+    assert [note for note in rescaled.notes if "beta" in note] == [
+        "Warning: beta1: the rules give -0.613, cut to 0: so few steps leave nothing to average over, and none of the "
+        "rules is known to hold"
+    ]
+
+
+def test_a_momentum_stays_below_one_and_says_nothing_of_it():
     tiny = rescale(TUNED, "adamw", SOURCE, Horizon(256, 10**20))
+
     assert tiny.hyperparameters.beta1 < 1
     Hyperparameters.model_validate(tiny.hyperparameters.model_dump())
+    assert tiny.notes == ()
 
 
 def train(optimizer, hyperparameters, horizon, seed, *, curvature=0.2, noise=lambda share: 2 * 0.1**share):

@@ -90,6 +90,20 @@ def test_an_option_that_does_not_fit_is_told_by_its_name(finished, options, line
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("num_steps", "beginning"),
+    [
+        (42, None),  # 1,344 of 1,359 jets
+        (60, "each of the 1,359 training jets is seen 1.41 times; every rule takes repeated jets for new ones"),
+        (17000, "Warning: each of the 1,359 training jets is seen 400 times; every rule takes repeated jets for new"),
+    ],
+)
+def test_how_often_jets_are_repeated_is_noted_and_warned_of(finished, num_steps, beginning):
+    notes = prepare_transfer(finished, Target(32, num_steps=num_steps)).notes
+
+    assert [note[: len(beginning or "")] for note in notes] == ([beginning] if beginning else [])
+
+
 def test_a_folder_without_a_study_is_told(tmp_path):
     with pytest.raises(StudyError, match=f"{tmp_path}/runs/gone: no study here"):
         prepare_transfer(StudyFolder(tmp_path / "runs" / "gone"), Target(32))

@@ -26,5 +26,13 @@ def test_the_plan_shows_old_and_new_value_class_rule_and_paper(capsys):
     ]
 
 
+def test_a_momentum_near_one_keeps_its_digits(capsys):
+    rows = {line.split()[0]: line.split()[1:3] for line in shown(make_plan(Target(256, num_steps=10**6)), capsys)[1:]}
+
+    assert rows["num_steps"] == ["1,000", "1,000,000"]
+    assert rows["beta1"] == ["0.9", "0.9999"]
+    assert rows["beta2"] == ["0.99", "0.99999"]
+
+
 def test_the_plan_fits_80_columns(capsys):
     assert max(map(len, shown(make_plan(Target(256, num_layers=8, batch_size=1024, num_steps=999)), capsys))) <= 80
