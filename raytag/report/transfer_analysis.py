@@ -7,19 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from raytag.config.experiment import Parametrisation
 from raytag.files import plain
 from raytag.records import TrialRecord, TrialState
 from raytag.report.intervals import Estimate
-from raytag.report.transfer_curves import SAME_RATE, LrCurve, Optimum, broken_off, curves_of, fit_optimum
+from raytag.report.transfer_curves import LrCurve, Optimum, broken_off, curves_of, fit_optimum, lacks_of
 from raytag.report.transfer_estimates import bootstrap_optima, estimate_drift, estimate_gain, estimate_gap
 
 __all__ = ["TransferAnalysis", "TransferCost", "WidthResult", "analyse_transfer"]
-
-# Octaves from the best rate at which there should be trials, so that the parabola's five points lie close around it.
-AROUND_BEST = (-1.0, -0.5, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -27,7 +22,8 @@ class WidthResult:
     """What was found at one width.
 
     ``log2_lr`` is the optimum's octave with its interval; ``loss`` and ``loss_at_carried`` are those at this and at the
-    narrowest width's optimum, on the mean curve. At the narrowest width ``gap`` and ``gain`` are None.
+    narrowest width's optimum, on the mean curve. At the narrowest width ``gap`` and ``gain`` are None. ``lacks`` says
+    why the optimum is not to be relied on; it has no interval then.
     """
 
     curve: LrCurve
@@ -37,6 +33,7 @@ class WidthResult:
     loss_at_carried: float
     gap: Estimate | None
     gain: Estimate | None
+    lacks: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -159,6 +156,7 @@ def _results(curves: Sequence[LrCurve]) -> tuple[WidthResult, ...]:
             loss_at_carried=float(curve.losses_at(optima[0].log2_lr).mean()),
             gap=None if curve is narrow else estimate_gap(narrow, curve),
             gain=None if curve is narrow else estimate_gain(narrow, curve),
+            lacks=tuple(lacks_of(curve)),
         )
         for curve, optimum, log2_lr in zip(curves, optima, bootstrap_optima(curves), strict=True)
     )
@@ -175,20 +173,7 @@ def _missing(
         if width not in results:
             yield f"width {width}: no trial has completed"
         elif not num_running:
-            yield from (f"width {width}: {lack}" for lack in _lacks(results[width]))
-
-
-def _lacks(result: WidthResult) -> Iterator[str]:
-    """Say why the optimum of a width is not to be relied on."""
-    x = result.curve.log2_lrs
-    best = x[np.nanargmin(result.curve.mean)]
-    absent = [around for around in AROUND_BEST if np.abs(x - best - around).min() > SAME_RATE]
-    if best in (x.min(), x.max()):
-        end = "lowest" if best == x.min() else "highest"
-        yield f"the best rate is the {end} that was tried, so the optimum may lie beyond it"
-    elif absent:
-        yield f"no trial {' and '.join(f'{octaves:+g}' for octaves in absent)} octaves from the best rate"
-    if result.gap and math.isnan(result.gap.value):
-        yield "no trial near the lr that is carried"
-    if result.optimum.fallback:
-        yield f"the optimum is the best rate tried, not a parabola's minimum: {result.optimum.fallback}"
+            result = results[width]
+            yield from (f"width {width}: {lack}" for lack in result.lacks)
+            if result.gap and math.isnan(result.gap.value):
+                yield f"width {width}: no trial near the lr that is carried"

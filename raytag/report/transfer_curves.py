@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from raytag.records import TrialRecord, TrialState
 
-__all__ = ["POINTS_OF_FIT", "Floats", "LrCurve", "Optimum", "broken_off", "curves_of", "fit_optimum"]
+__all__ = ["POINTS_OF_FIT", "Floats", "LrCurve", "Optimum", "broken_off", "curves_of", "fit_optimum", "lacks_of"]
 
 Floats = NDArray[np.float64]
 
 POINTS_OF_FIT = 5
 SAME_RATE = 1e-6  # octaves; rates this close are one rate, written by two roundings
+# Octaves from the best rate at which there should be trials, so that the parabola's five points lie close around it.
+AROUND_BEST = (-1.0, -0.5, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,9 @@ def fit_optimum(curve: LrCurve, seeds: Sequence[int] | None = None) -> Optimum:
     """Return the minimum of a parabola in log2(lr) through the five lowest points of the mean over seeds.
 
     ``seeds`` are the rows to average, repeated ones counting as often as they appear; None: all. The five points weigh
-    the same, and the minimum is clipped to their range. With fewer than five finite points, a parabola that opens
-    downwards, or a minimum at a rate between them that diverged, it is the lowest point instead, and ``fallback`` says
-    so.
+    the same. A minimum beyond them is clipped to their range. With fewer than five finite points, a parabola that opens
+    downwards, or a minimum at a rate between them that diverged, it is the lowest point instead. ``fallback`` names
+    what was done.
     """
     mean = curve.mean if seeds is None else curve.objectives[list(seeds)].mean(axis=0)
     order = np.argsort(mean, kind="stable")  # NaN comes last
@@ -154,7 +156,30 @@ def fit_optimum(curve: LrCurve, seeds: Sequence[int] | None = None) -> Optimum:
     a, b, c = np.polyfit(x - centre, losses, 2)
     if a <= 0:
         return Optimum(float(x[0]), float(losses[0]), "the five lowest points bend downwards")
-    shift = float(np.clip(-b / (2 * a), x.min() - centre, x.max() - centre))
+    minimum = -b / (2 * a)
+    shift = float(np.clip(minimum, x.min() - centre, x.max() - centre))
     if np.isinf(curve.losses_at(float(centre) + shift)).any():
         return Optimum(float(x[0]), float(losses[0]), "the parabola's minimum is nearest to a rate that diverged")
-    return Optimum(float(centre) + shift, float(a * shift**2 + b * shift + c))
+    beyond = "the minimum lies beyond the five lowest points" if abs(minimum - shift) > SAME_RATE else None
+    return Optimum(float(centre) + shift, float(a * shift**2 + b * shift + c), beyond)
+
+
+def lacks_of(curve: LrCurve) -> Iterator[str]:
+    """Say why the optimum of a curve is not to be relied on; nothing if it is.
+
+    Where something is lacking, all seeds may well choose the same of the rates that were tried, and that they agree
+    says nothing of how far it is from the optimum.
+    """
+    x, mean = curve.log2_lrs, curve.mean
+    best, bounded = x[np.nanargmin(mean)], x[~np.isinf(mean)]
+    absent = [around for around in AROUND_BEST if np.abs(x - best - around).min() > SAME_RATE]
+    if best in (x.min(), x.max()):
+        end = "lowest" if best == x.min() else "highest"
+        yield f"the best rate is the {end} that was tried, so the optimum may lie beyond it"
+    elif absent:
+        yield f"no trial {' and '.join(f'{octaves:+g}' for octaves in absent)} octaves from the best rate"
+    elif best in (bounded.min(), bounded.max()):
+        side = "below" if best == bounded.min() else "above"
+        yield f"every rate {side} the best one diverged, so the optimum is known to a step of the grid only"
+    if fallback := fit_optimum(curve).fallback:
+        yield f"the optimum is a rate that was tried, not a parabola's minimum: {fallback}"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from raytag.report.intervals import Estimate
-from raytag.report.transfer_analysis import TransferAnalysis, TransferCost
+from raytag.report.transfer_analysis import TransferAnalysis, TransferCost, WidthResult
 
 __all__ = ["Conclusion", "Finding", "Verdict", "fails_as_control", "findings_of", "judge", "percent", "title_of"]
 
@@ -22,6 +22,7 @@ MAX_DRIFT, DRIFT_BOUND = 0.3, 0.4
 MAX_GAP = 0.02  # of the loss
 CONTROL_DRIFT, CONTROL_GAP = -0.5, 0.08  # as far as this a control must fail
 MAX_COST = 0.25  # of the sweep at the target width
+LEAST_SCATTER = 1e-9  # octaves, or share of the loss
 
 NO_CONTROL = "There is no control, so nothing shows that this study would have seen a failure."
 
@@ -92,20 +93,27 @@ def _sentence(conclusion: Conclusion, subject: TransferAnalysis, controls: Seque
 
 def findings_of(analysis: TransferAnalysis) -> tuple[Finding, ...]:
     """Say of several widths whether the optimum stays, the carried lr is good enough, and the wide model is better."""
-    assert analysis.drift is not None
-    return _judge_drift(analysis.label, analysis.drift), _judge_gap(analysis), _judge_gain(analysis)
+    findings = _judge_drift(analysis), _judge_gap(analysis), _judge_gain(analysis)
+    if analysis.narrowest.lacks:  # the rate that was carried may be any
+        return tuple(replace(finding, holds=None) for finding in findings)
+    return findings
 
 
 def fails_as_control(analysis: TransferAnalysis) -> bool:
-    """Tell whether a control fails as clearly as it must."""
+    """Tell whether a control fails as clearly as it must; what it carries must be known, and the gap no noise."""
     gap = analysis.widest.gap
-    return bool(analysis.drift and gap and analysis.drift.value <= CONTROL_DRIFT and gap.value >= CONTROL_GAP)
+    if analysis.drift is None or gap is None or analysis.narrowest.lacks:
+        return False
+    is_seen = math.isinf(gap.value) or gap.excludes_zero
+    return is_seen and analysis.drift.value <= CONTROL_DRIFT and gap.value >= CONTROL_GAP
 
 
 def title_of(analysis: TransferAnalysis) -> str:
     """Return the study's finding as a headline."""
     if analysis.drift is None:
         return f"{analysis.label}: one width"
+    if unknown := [str(result.width) for result in analysis.widths if result.lacks]:
+        return f"{analysis.label}: optimum not known at width {', '.join(unknown)}"
     return f"{analysis.label}: optimum moves {analysis.drift.text(2)} octaves per doubling"
 
 
@@ -116,22 +124,44 @@ def percent(share: Estimate) -> str:
     return "not tried" if math.isnan(share.value) else f"{share.text(1, 100)} %"
 
 
-def _judge_drift(label: str, drift: Estimate) -> Finding:
+def _judge_drift(analysis: TransferAnalysis) -> Finding:
     """Test for equivalence with two one-sided tests (Schuirmann 1987): the interval must lie within the bounds.
 
     The interval of 95 % makes it a test at 2.5 %. "Not significantly different from zero" would be no answer: few seeds
     make anything insignificant.
     """
+    label, drift = analysis.label, analysis.drift
+    assert drift is not None
+    if unknown := [result for result in analysis.widths if result.lacks]:
+        return Finding(None, f"{label}: whether the optimum moves is undecided: {_describe_lacks(unknown)}.")
     moves = f"{label}: the optimum moves by {drift.text(2)} octaves of lr per doubling of the width"
     bounds = f"|drift| ≤ {MAX_DRIFT} with its interval within ± {DRIFT_BOUND}"
     is_small = abs(drift.value) <= MAX_DRIFT
-    if not drift.has_interval:
-        return Finding(None, f"{moves}; a single seed gives no interval (search.replicas).")
+    if not _has_scatter(drift):
+        return Finding(None, f"{moves}; {_why_no_scatter(drift)}.")
     if is_small and drift.low >= -DRIFT_BOUND and drift.high <= DRIFT_BOUND:
         return Finding(True, f"{moves}: equivalent to no drift ({bounds}).")
     if not is_small and drift.excludes_zero:
         return Finding(False, f"{moves}: it drifts (allowed: {bounds}).")
     return Finding(None, f"{moves}: undecided ({bounds} would be no drift).")
+
+
+def _has_scatter(estimate: Estimate) -> bool:
+    """Whether seeds give the figure an interval; one without width is that of a choice, or of copies, of the same."""
+    return estimate.has_interval and estimate.half_width > LEAST_SCATTER
+
+
+def _why_no_scatter(estimate: Estimate) -> str:
+    if estimate.has_interval:
+        return "the seeds agree to the last digit, so they measure no error"
+    return "a single seed gives no interval (search.replicas)"
+
+
+def _describe_lacks(results: Sequence[WidthResult]) -> str:
+    """Tell the first lack of the first width, and at which others the optimum is not known either."""
+    first, *others = results
+    either = f" (nor is it known at width {', '.join(str(result.width) for result in others)})" if others else ""
+    return f"at width {first.width} {first.lacks[0]}{either}"
 
 
 def _judge_gap(analysis: TransferAnalysis) -> Finding:
@@ -175,6 +205,8 @@ def _describe_control(control: TransferAnalysis) -> str:
     gap = control.widest.gap
     if control.drift is None or gap is None:
         return f"The control ({control.label}) has one width, which shows nothing."
+    if control.narrowest.lacks:
+        return f"The control ({control.label}) shows nothing: {_describe_lacks([control.narrowest])}."
     costs = f"gap {percent(gap)}" if math.isfinite(gap.value) else f"carried lr {percent(gap)}"
     figures = f"drift {control.drift.text(2)}, {costs} at width {control.widest.width}"
     limits = f"drift ≤ {CONTROL_DRIFT}, gap ≥ {100 * CONTROL_GAP:.0f} %"

@@ -114,7 +114,7 @@ def describe_verification(verification: Verification) -> Iterator[str]:
     where = f"{verification.octaves.text(2)} octaves from the carried rate {verification.lr:.3g}"
     yield f"the best one is {verification.optimum.lr:.3g}, {where}"
     if verification.optimum.fallback:
-        yield f"  (the best rate tried, not a parabola's minimum: {verification.optimum.fallback})"
+        yield f"  (a rate that was tried, not a parabola's minimum: {verification.optimum.fallback})"
     yield from (f"  ({unknown})" for unknown in verification.unknown)
     yield sentence_of(verification)
 

@@ -101,8 +101,9 @@ def test_an_optimum_that_is_no_parabolas_minimum_is_told():
     curve.objectives[:, curve.log2_lrs > -6] = math.inf
     curve.objectives[:, curve.log2_lrs < -7] = math.inf
 
-    (lack,) = analyse(records_of([curve]), (32,)).missing
+    cliff, lack = analyse(records_of([curve]), (32,)).missing
 
+    assert cliff.startswith("width 32: every rate above the best one diverged")
     assert lack.endswith("not a parabola's minimum: only 3 of the 5 points of a parabola")
 
 

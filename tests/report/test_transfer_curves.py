@@ -97,7 +97,10 @@ def test_only_the_five_lowest_points_count():
 def test_the_minimum_stays_within_the_points_of_its_fit():
     falling = curve_of([1.0, 0.8, 0.61, 0.43, 0.26])  # its parabola turns far beyond the last rate
 
-    assert fit_optimum(falling).log2_lr == pytest.approx(-5)
+    optimum = fit_optimum(falling)
+
+    assert optimum.log2_lr == pytest.approx(-5)
+    assert optimum.fallback == "the minimum lies beyond the five lowest points"
 
 
 @pytest.mark.parametrize(

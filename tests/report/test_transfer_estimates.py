@@ -56,6 +56,15 @@ def test_a_single_seed_has_no_interval():
     assert not estimate_drift(make_curves(0.1, seeds=1)).has_interval
 
 
+def test_an_optimum_that_is_one_of_the_rates_tried_has_no_interval():
+    coarse = curve_of(np.add([[0.0], [0.01], [0.02]], [0.95, 0.9, 0.8, 0.95]))
+    drift = estimate_drift([coarse, make_curve(64, -6.0, noise=0.003)])
+    optima = bootstrap_optima([coarse, make_curve(64, -6.0, noise=0.003)])
+
+    assert not drift.has_interval
+    assert [optimum.has_interval for optimum in optima] == [False, True]
+
+
 def test_many_seeds_are_resampled_the_same_way_every_time():
     curves = make_curves(0.1, widths=(32, 64), seeds=8, noise=0.003)
 

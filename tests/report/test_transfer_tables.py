@@ -2,6 +2,7 @@ import io
 import json
 import math
 
+import numpy as np
 import pytest
 from lr_curves import WIDTHS, make_curves, records_of
 from rich.console import Console
@@ -18,7 +19,11 @@ from raytag.report.transfer_tables import (
 
 @pytest.fixture(scope="module")
 def studies():
-    curves = {"mup": make_curves(0.05), "standard": make_curves(-1.0)}
+    rng = np.random.default_rng(1)
+    curves = {
+        "mup": make_curves(0.05, noise=1e-5, rng=rng),
+        "standard": make_curves(-1.0),
+    }
     curves["standard"][-1].objectives[:, curves["standard"][-1].log2_lrs > -7] = math.inf
     return [
         analyse_transfer({"mup": "muP"}.get(name, name), name, WIDTHS, records_of(of)) for name, of in curves.items()

@@ -3,17 +3,31 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from lr_curves import WIDTHS, make_curve, make_curves, records_of
+from lr_curves import WIDTHS, curve_of, make_curve, make_curves, records_of
 
 from raytag.report.intervals import Estimate
 from raytag.report.transfer_analysis import analyse_transfer
-from raytag.report.transfer_verdict import Conclusion, fails_as_control, findings_of, judge
+from raytag.report.transfer_verdict import Conclusion, fails_as_control, findings_of, judge, title_of
 
 
-def study(drift, parametrisation="mup", **settings):
+def study(drift, parametrisation="mup", noise=1e-5, **settings):
+    return study_of(make_curves(drift, noise=noise, rng=np.random.default_rng(1), **settings), parametrisation)
+
+
+def study_of(curves, parametrisation="mup"):
     label = {"mup": "muP", "standard": "standard"}[parametrisation]
-    return analyse_transfer(label, parametrisation, WIDTHS, records_of(make_curves(drift, **settings)))
+    return analyse_transfer(label, parametrisation, [curve.width for curve in curves], records_of(curves))
+
+
+def study_of_losses(losses, first, step=1.0):
+    """A study of three seeds whose widths have the same losses, less .02 per doubling, but for a little noise."""
+    rng, curves = np.random.default_rng(1), []
+    for doublings, width in enumerate(WIDTHS):
+        seeds = rng.normal(0, 1e-2, (3, 1)) + rng.normal(0, 1e-5, (3, len(losses)))
+        curves.append(curve_of(losses + seeds - 0.02 * doublings, first=first, step=step, width=width))
+    return study_of(curves)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +54,62 @@ def test_the_drift_is_judged_by_equivalence(drift, half_width, holds):
     finding, *_ = findings_of(replace(study(0.0), drift=Estimate(drift, half_width)))
 
     assert finding.holds is holds
+
+
+@pytest.mark.parametrize(
+    ("losses", "step", "reason"),
+    [
+        ([0.95, 0.90, 0.80, 0.95], 1, "at width 32 no trial -0.5 and +0.5 octaves from the best rate"),
+        ([0.93, 0.80, 0.84, 0.9], 0.5, "at width 32 no trial -1 octaves from the best rate"),
+        ([0.80, 0.84, 0.90, 0.95, 1.1], 1, "the best rate is the lowest that was tried"),
+        ([1.1, 0.95, 0.90, 0.84, 0.80], 1, "the best rate is the highest that was tried"),
+        ([0.93, 0.91, 0.88, 0.85, 0.8, math.inf, math.inf], 0.5, "every rate above the best one diverged"),
+        ([math.inf, 0.9, 0.85, 0.8, 0.83, 0.9], 0.5, None),
+        ([math.inf, 0.9, 0.8, 0.83, 0.9], 0.5, "not a parabola's minimum: only 4 of the 5 points"),
+        ([1.2, 1.0, 0.8, 0.801, 0.803, 0.806, 0.81], 0.5, "not a parabola's minimum: the minimum lies beyond"),
+    ],
+)
+def test_where_all_seeds_choose_the_same_rate_for_want_of_others_nothing_is_concluded(losses, step, reason, control):
+    subject = study_of_losses(losses, -8, step)
+    drift, *_ = findings_of(subject)
+
+    assert drift.holds is (True if reason is None else None)
+    assert reason is None or reason in drift.text
+    assert subject.drift.has_interval is (reason is None)
+    assert judge(subject, [control]).conclusion is (Conclusion.UNDECIDED if reason else Conclusion.TRANSFERS)
+
+
+def test_the_widths_whose_optimum_is_not_known_are_named():
+    curves = make_curves(-1.0)
+    cut = [curve_of(curve.objectives[:, curve.log2_lrs >= -8], first=-8, step=1, width=curve.width) for curve in curves]
+    at_edge = study_of([*curves[:2], *cut[2:]])
+
+    assert title_of(at_edge) == "muP: optimum not known at width 128, 256"
+    assert "at width 128" in findings_of(at_edge)[0].text
+    assert findings_of(at_edge)[0].text.endswith("beyond it (nor is it known at width 256).")
+
+
+def test_a_failure_at_a_width_whose_own_optimum_lies_beyond_its_grid_is_one_all_the_same():
+    narrow, *_, wide = make_curves(-1.0, noise=1e-5, rng=np.random.default_rng(1))
+    kept = wide.log2_lrs >= -8
+    cut = replace(wide, lrs=wide.lrs[kept], objectives=wide.objectives[:, kept], flops=wide.flops[kept])
+
+    assert judge(study_of([narrow, cut])).conclusion is Conclusion.FAILS
+
+
+def test_what_a_rate_costs_that_may_not_be_the_narrow_optimum_is_no_failure(control):
+    narrow, wide = curve_of([[0.7, 0.75, 0.8, 0.9, 1.0]] * 3), make_curve(256, -6.0)
+    subject = study_of([narrow, wide])
+
+    assert subject.widest.gap.value > 0.1
+    assert judge(subject, [control]).conclusion is Conclusion.UNDECIDED
+
+
+def test_seeds_that_agree_to_the_last_digit_measure_nothing(control):
+    verdict = judge(study(0.0, noise=0.0), [control])
+
+    assert verdict.conclusion is Conclusion.UNDECIDED
+    assert "the seeds agree to the last digit" in verdict.reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -121,11 +191,24 @@ def test_without_a_control_the_verdict_says_what_that_leaves_open():
 )
 def test_a_control_must_fail_clearly_in_both_figures(control, drift, gap, fails):
     *narrower, widest = control.widths
-    changed = replace(
-        control, drift=Estimate(drift, 0.1), widths=(*narrower, replace(widest, gap=Estimate(gap, math.nan)))
-    )
+    changed = replace(control, drift=Estimate(drift, 0.1), widths=(*narrower, replace(widest, gap=Estimate(gap, 0.01))))
 
     assert fails_as_control(changed) is fails
+
+
+def test_a_control_whose_failure_may_be_noise_does_not_fail(control):
+    *narrower, widest = control.widths
+
+    assert not fails_as_control(replace(control, widths=(*narrower, replace(widest, gap=Estimate(0.3, 0.4)))))
+
+
+def test_a_control_that_carries_a_rate_that_may_be_any_shows_nothing(control):
+    narrow, *wider = control.widths
+    changed = replace(control, widths=(replace(narrow, lacks=("the best rate is the lowest that was tried",)), *wider))
+    verdict = judge(study(0.0), [changed])
+
+    assert verdict.conclusion is Conclusion.CANNOT_TELL
+    assert "shows nothing: at width 32 the best rate is the lowest" in verdict.reasons[3]
 
 
 def test_a_single_seed_decides_nothing(control):
