@@ -63,8 +63,8 @@ def _notes_on_repetition(experiment: Experiment) -> Iterator[str]:
     times = f"{epochs:.3g}" if epochs < 100 else f"{epochs:,.0f}"
     warning = "Warning: " * (epochs > MAX_EPOCHS)
     yield (
-        f"{warning}each of the {num_jets:,} training jets is seen {times} times; every rule takes repeated jets for new "
-        f"ones, which is nearly true up to {MAX_EPOCHS:g} times (Muennighoff et al., arXiv:2305.16264)"
+        f"{warning}each of the {num_jets:,} training jets is seen {times} times; every rule takes repeated jets for "
+        f"new ones, which is nearly true up to {MAX_EPOCHS:g} times (Muennighoff et al., arXiv:2305.16264)"
     )
 
 

@@ -110,10 +110,10 @@ class Target:
         for rule in RULES:
             if rule in self.without_rules and not acts[rule]:
                 raise StudyError(f"--without-rule {rule}: no effect without {needed[rule]} than the study's.")
-        if "depth" in self.without_rules and study.mup.base_num_layers is not None:
+        if "depth" in self.without_rules and study.mup.depth_base is not None:
             raise StudyError(
                 f"--without-rule depth: the study's own models have it (mup.base_num_layers "
-                f"{study.mup.base_num_layers}); without it the model would be another one than was tuned."
+                f"{study.mup.depth_base}); without it the model would be another one than was tuned."
             )
 
     def _applies_depth(self, study: Experiment) -> bool:

@@ -94,6 +94,12 @@ def test_the_study_s_own_rule_for_depth_cannot_be_switched_off():
         Target(256, num_layers=8, without_rules=frozenset({"depth"})).check(study, 1)
 
 
+def test_the_standard_parametrisation_has_no_rule_for_depth_to_insist_on():
+    study = make_plan(base_num_layers=2, parametrisation="standard").experiment
+
+    Target(256, num_layers=8, without_rules=frozenset({"depth"})).check(study, 1)
+
+
 def test_nothing_is_promised_of_the_standard_parametrisation():
     plan = make_plan(Target(256, num_layers=8), parametrisation="standard")
 
