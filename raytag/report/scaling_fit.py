@@ -1,6 +1,7 @@
 """The law L(N, D) = L∞ + A / N^α + B / D^β of model size and data, fitted to losses.
 
-It is the third approach of Hoffmann et al. (arXiv:2203.15556): Huber's loss on the differences of the logarithms. For
+It is the third approach of Hoffmann et al. (arXiv:2203.15556): Huber's loss on the differences of the logarithms, here
+in units of each loss's standard error, since short trainings of narrow models scatter ten times as much as others. For
 given exponents the law is linear in (L∞, A, B), so only the two exponents are searched, over all of their range, and no
 start can be unlucky (variable projection, Golub and Pereyra 1973; for this law Czech et al., arXiv:2603.22339). No
 factor may be negative.
@@ -21,8 +22,8 @@ Floats = NDArray[np.float64]
 EXPONENTS = (0.03, 3.0)  # the range that is searched; a fit that ends at one of its ends has found nothing
 GRID, REFINED, ROUNDS = 17, 7, 4  # exponents per axis at first and in each of so many rounds around the best
 REWEIGHTINGS = 6
-HUBER = 1e-3  # Hoffmann et al.; more where the seeds scatter more
-EFFICIENT = 1.345  # standard deviations beyond which Huber's loss keeps 95 % efficiency for normal errors
+HUBER = 1.345  # standard errors beyond which a deviation counts linearly: 95 % efficiency for normal errors
+MIN_ERROR = 1e-3 / HUBER  # relative; with it Huber's loss becomes linear where that of Hoffmann et al. does
 # Of the law's three terms, those that may remain when the others would become negative.
 SUPPORTS = ((0, 1, 2), (1, 2), (0, 1), (0, 2), (0,))
 
@@ -44,15 +45,14 @@ class ScalingLaw:
         return loss
 
 
-def fit_law(sizes: Floats, data: Floats, losses: Floats, scatter: float = 0.0) -> ScalingLaw:
+def fit_law(sizes: Floats, data: Floats, losses: Floats, errors: Floats | float = 0.0) -> ScalingLaw:
     """Fit the law to losses (n,) of models of ``sizes`` (n,) after ``data`` (n,) jets.
 
-    ``scatter`` is the relative standard error of a loss; deviations beyond 1.3 times that count linearly.
+    ``errors`` are the relative standard errors of the losses; deviations beyond 1.3 times that count linearly.
     """
-    huber = max(HUBER, EFFICIENT * scatter)
     # Powers of sizes relative to the geometric mean: the columns then have like magnitudes.
     size_unit, data_unit = np.exp(np.log(sizes).mean()), np.exp(np.log(data).mean())
-    problem = _Problem(np.log(sizes / size_unit), np.log(data / data_unit), losses, huber)
+    problem = _Problem(np.log(sizes / size_unit), np.log(data / data_unit), losses, np.maximum(errors, MIN_ERROR))
     grid = np.geomspace(*EXPONENTS, GRID)
     alpha, beta, factors = problem.best(grid, grid)
     ratio = grid[1] / grid[0]
@@ -65,7 +65,7 @@ def fit_law(sizes: Floats, data: Floats, losses: Floats, scatter: float = 0.0) -
 
 
 def bootstrap_laws(
-    sizes: Floats, data: Floats, losses: Sequence[Floats], *, scatter: float, num_draws: int, seed: int = 0
+    sizes: Floats, data: Floats, losses: Sequence[Floats], *, errors: Floats, num_draws: int, seed: int = 0
 ) -> Floats:
     """Fit as many laws to cells drawn with replacement, and in each drawn cell to seeds drawn so.
 
@@ -79,18 +79,18 @@ def bootstrap_laws(
         if min(len(np.unique(sizes[drawn])), len(np.unique(data[drawn]))) < 3:
             continue
         means = np.array([generator.choice(losses[cell], len(losses[cell])).mean() for cell in drawn])
-        laws.append(astuple(fit_law(sizes[drawn], data[drawn], means, scatter)))
+        laws.append(astuple(fit_law(sizes[drawn], data[drawn], means, errors[drawn])))
     return np.array(laws)
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Losses at logarithmic sizes and data, and where Huber's loss becomes linear."""
+    """Losses at logarithmic sizes and data, and their relative errors."""
 
     log_sizes: Floats
     log_data: Floats
     losses: Floats
-    huber: float
+    errors: Floats | float
 
     def best(self, alphas: Floats, betas: Floats) -> tuple[float, float, Floats]:
         """Return the best pair of exponents of a grid, and its three factors."""
@@ -110,14 +110,14 @@ class _Problem:
     def _solve(self, columns: Floats) -> tuple[Floats, Floats]:
         """Return the factors (G, 3) of G pairs of exponents, and the sums of Huber's loss (G,), by reweighting."""
         fitted = np.broadcast_to(self.losses, columns.shape[:2])
-        weights = np.ones_like(fitted)
+        weights = np.ones_like(fitted)  # those of Huber's loss
         for _ in range(REWEIGHTINGS):
             # log L - log f is (L - f) / √(L f) to second order
-            factors = _non_negative(columns, self.losses, weights / (self.losses * fitted))
+            factors = _non_negative(columns, self.losses, weights / (self.losses * fitted * np.square(self.errors)))
             fitted = np.einsum("gnk,gk->gn", columns, factors)
-            deviations = np.abs(np.log(self.losses / fitted))
-            weights = self.huber / np.maximum(deviations, self.huber)
-        inside = np.minimum(deviations, self.huber)
+            deviations = np.abs(np.log(self.losses / fitted)) / self.errors
+            weights = HUBER / np.maximum(deviations, HUBER)
+        inside = np.minimum(deviations, HUBER)
         return factors, (inside * (deviations - inside / 2)).sum(axis=1)
 
 

@@ -182,10 +182,10 @@ def analyse_scaling(cells: Sequence[Cell], missing: Sequence[str] = (), num_draw
     fitted = [cell for cell in cells if cell.is_fitted]
     sizes, data = (np.array([getattr(cell, name) for cell in fitted], float) for name in ("num_parameters", "num_jets"))
     _check_grid(len(fitted), len(set(sizes)), len(set(data)), missing)
-    scatter = _scatter(cells)
-    law = fit_law(sizes, data, np.array([cell.loss for cell in fitted]), scatter)
+    errors = _errors(fitted)
+    law = fit_law(sizes, data, np.array([cell.loss for cell in fitted]), errors)
     seeds = [np.array(cell.losses) for cell in fitted]
-    draws = bootstrap_laws(sizes, data, seeds, scatter=scatter, num_draws=num_draws)
+    draws = bootstrap_laws(sizes, data, seeds, errors=errors, num_draws=num_draws)
     cost = CostLaw.of([c.num_parameters for c in cells], [c.train_flops / c.num_jets for c in cells])
     return ScalingAnalysis(tuple(cells), tuple(missing), law, draws, cost)
 
@@ -218,6 +218,11 @@ def _check_grid(num_cells: int, num_sizes: int, num_data: int, missing: Sequence
 def _scatter(cells: Sequence[Cell]) -> float:
     errors = [cell.stderr / cell.loss for cell in cells if math.isfinite(cell.stderr)]
     return float(np.median(errors)) if errors else 0.0
+
+
+def _errors(cells: Sequence[Cell]) -> Floats:
+    """Return the cells' relative standard errors, at least the median one: a few seeds may lie together by chance."""
+    return np.fmax([cell.stderr / cell.loss for cell in cells], _scatter(cells))
 
 
 def _mark(interval: Interval, is_determined: bool) -> Interval:

@@ -36,6 +36,18 @@ def test_one_training_gone_wrong_moves_the_law_little():
     assert found.data_exponent == pytest.approx(0.35, abs=0.02)
 
 
+def test_a_training_counts_as_much_as_its_seeds_agree():
+    law = ScalingLaw(0.6, 20.0, 0.5, 15.0, 0.35)
+    losses, errors = law.loss(SIZES, JETS), np.full(16, 0.01)
+    losses[0] *= 1.2
+
+    alike = fit_law(SIZES, JETS, losses, errors)
+    errors[0] = 0.2
+    known = fit_law(SIZES, JETS, losses, errors)
+
+    assert abs(known.size_exponent - 0.5) < 0.1 * abs(alike.size_exponent - 0.5)
+
+
 def test_no_factor_is_negative_where_larger_models_are_worse():
     losses = 0.5 + 10 * JETS**-0.3 + 1e-7 * SIZES
 
@@ -58,7 +70,7 @@ def test_bootstrap_intervals_hold_the_truth_about_as_often_as_they_say():
     law, rng, held = ScalingLaw(0.6, 20.0, 0.5, 15.0, 0.35), np.random.default_rng(5), []
     for _ in range(6):
         seeds = [loss * (1 + 0.005 * rng.normal(size=3)) for loss in law.loss(SIZES, JETS)]
-        draws = bootstrap_laws(SIZES, JETS, seeds, scatter=0.003, num_draws=30)
+        draws = bootstrap_laws(SIZES, JETS, seeds, errors=np.full(16, 0.003), num_draws=30)
         low, high = np.percentile(draws, [2.5, 97.5], axis=0)
         held += [low[2] <= 0.5 <= high[2], low[4] <= 0.35 <= high[4]]
 
@@ -68,7 +80,7 @@ def test_bootstrap_intervals_hold_the_truth_about_as_often_as_they_say():
 def test_draws_are_the_same_each_time_and_inside_the_searched_range():
     seeds = [np.array([loss, 1.01 * loss]) for loss in ScalingLaw(0.6, 20.0, 0.5, 15.0, 0.35).loss(SIZES, JETS)]
 
-    first, second = (bootstrap_laws(SIZES, JETS, seeds, scatter=0.005, num_draws=5) for _ in range(2))
+    first, second = (bootstrap_laws(SIZES, JETS, seeds, errors=np.full(16, 0.005), num_draws=5) for _ in range(2))
 
     np.testing.assert_array_equal(first, second)
     assert (first[:, [2, 4]] >= EXPONENTS[0]).all()
@@ -79,7 +91,9 @@ def test_the_scatter_of_seeds_is_in_the_draws_even_if_their_means_lie_on_a_law()
     losses = ScalingLaw(0.6, 20.0, 0.5, 15.0, 0.35).loss(SIZES, JETS)
 
     equal, apart = (
-        bootstrap_laws(SIZES, JETS, [loss * np.array([1 - off, 1 + off]) for loss in losses], scatter=off, num_draws=8)
+        bootstrap_laws(
+            SIZES, JETS, [loss * np.array([1 - off, 1 + off]) for loss in losses], errors=np.full(16, off), num_draws=8
+        )
         for off in (0.0, 0.02)
     )
 
