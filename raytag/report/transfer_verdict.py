@@ -14,12 +14,24 @@ from enum import StrEnum
 from raytag.report.intervals import Estimate
 from raytag.report.transfer_analysis import TransferAnalysis, TransferCost, WidthResult
 
-__all__ = ["Conclusion", "Finding", "Verdict", "fails_as_control", "findings_of", "judge", "percent", "title_of"]
+__all__ = [
+    "MAX_GAP",
+    "Conclusion",
+    "Finding",
+    "Verdict",
+    "fails_as_control",
+    "findings_of",
+    "is_allowed",
+    "judge",
+    "percent",
+    "title_of",
+    "why_undecided",
+]
 
 # Octaves of lr per doubling of the width: a drift is equivalent to none if it is this small and its interval lies
 # within the bound. Over three doublings it moves the optimum by 0.9 octaves, which costs GN2 about 1.6 % of its loss.
 MAX_DRIFT, DRIFT_BOUND = 0.3, 0.4
-MAX_GAP = 0.02  # of the loss
+MAX_GAP = 0.02  # of the loss; so far may the interval reach
 CONTROL_DRIFT, CONTROL_GAP = -0.5, 0.08  # as far as this a control must fail
 MAX_COST = 0.25  # of the sweep at the target width
 LEAST_SCATTER = 1e-9  # octaves, or share of the loss
@@ -117,11 +129,30 @@ def title_of(analysis: TransferAnalysis) -> str:
     return f"{analysis.label}: optimum moves {analysis.drift.text(2)} octaves per doubling"
 
 
+def is_allowed(gap: Estimate, lacks: Sequence[str]) -> bool | None:
+    """Tell whether a rate may cost that much more than the optimum, of which something may be lacking; None: undecided.
+
+    It may not if it costs more than allowed by its estimate and more than nothing by its interval: an optimum better
+    than the best rate tried would make that no less. It may only if the whole interval is allowed.
+    """
+    if math.isinf(gap.value) or (gap.value > MAX_GAP and gap.excludes_zero):
+        return False
+    return True if not lacks and _has_scatter(gap) and gap.high <= MAX_GAP else None
+
+
+def why_undecided(gap: Estimate, lacks: Sequence[str]) -> str:
+    """Say why it is undecided whether a gap is allowed."""
+    if lacks:
+        return lacks[0]
+    return f"the interval reaches {100 * gap.high:.1f} %" if _has_scatter(gap) else _why_no_scatter(gap)
+
+
 def percent(share: Estimate) -> str:
     """Return a share of the loss in percent; a training that diverged has none."""
     if math.isinf(share.value):
         return "diverges"
-    return "not tried" if math.isnan(share.value) else f"{share.text(1, 100)} %"
+    shown = share if _has_scatter(share) else Estimate(share.value)
+    return "not tried" if math.isnan(share.value) else f"{shown.text(1, 100)} %"
 
 
 def _judge_drift(analysis: TransferAnalysis) -> Finding:
@@ -165,25 +196,25 @@ def _describe_lacks(results: Sequence[WidthResult]) -> str:
 
 
 def _judge_gap(analysis: TransferAnalysis) -> Finding:
-    """Ask for a small gap at every wider width; the worst one is told, or one that is unknown if none is too large."""
-    gaps = {result.width: result.gap for result in analysis.widths if result.gap}
-    width, gap = max(gaps.items(), key=lambda item: (_is_large(item[1]), math.isnan(item[1].value), item[1].value))
+    """Ask for a small gap at every wider width; the worst one is told, or an undecided one if none is too large."""
+    result = max((result for result in analysis.widths if result.gap), key=_poorness)
+    width, gap = result.width, result.gap
+    assert gap is not None
+    holds = is_allowed(gap, result.lacks)
     tuned = f"the lr tuned at width {analysis.narrowest.width}"
     if math.isnan(gap.value):
         return Finding(None, f"Nothing was trained at width {width} near {tuned}: the transfer gap is unknown.")
     if math.isinf(gap.value):
         return Finding(False, f"At {tuned} the model of width {width} diverges.")
     costs = f"At {tuned} the loss is off the best of its width by at most {percent(gap)} (width {width})"
-    if gap.value <= MAX_GAP:
-        return Finding(True, f"{costs}; allowed: {100 * MAX_GAP:.0f} %.")
-    is_large = _is_large(gap)
-    return Finding(
-        False if is_large else None, f"{costs}; allowed: {100 * MAX_GAP:.0f} %{'' if is_large else ', undecided'}."
-    )
+    undecided = f", undecided: {why_undecided(gap, result.lacks)}" if holds is None else ""
+    return Finding(holds, f"{costs}; allowed: {100 * MAX_GAP:.0f} %{undecided}.")
 
 
-def _is_large(gap: Estimate) -> bool:
-    return math.isinf(gap.value) or (gap.value > MAX_GAP and gap.excludes_zero)
+def _poorness(result: WidthResult) -> tuple[bool, bool, bool, float]:
+    assert result.gap is not None
+    holds = is_allowed(result.gap, result.lacks)
+    return holds is False, holds is None, math.isnan(result.gap.value), result.gap.value
 
 
 def _judge_gain(analysis: TransferAnalysis) -> Finding:

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from raytag.records import Cost, TrialRecord, TrialState
 from raytag.report.intervals import Estimate
-from raytag.report.transfer_curves import LrCurve, Optimum, broken_off, curves_of, fit_optimum
+from raytag.report.transfer_curves import SAME_RATE, LrCurve, Optimum, broken_off, curves_of, fit_optimum, lacks_of
 from raytag.report.transfer_estimates import bootstrap_optima, estimate_gap_of_rate
-from raytag.report.transfer_verdict import MAX_GAP, percent
+from raytag.report.transfer_verdict import MAX_GAP, is_allowed, percent, why_undecided
 
 __all__ = ["Verification", "describe_verification", "verification_of"]
 
@@ -34,11 +36,13 @@ class Verification:
     octaves
         How far it lies from the carried one, with its interval over seeds.
     gap
-        What the carried rate costs, as a share of the loss; cross-fitted over seeds.
+        What the carried rate costs, as a share of the loss; cross-fitted over seeds. NaN if it was stopped early.
     cost
         What all trials took.
     num_stopped
         Trials that were stopped early.
+    lacks
+        Why the best rate is not to be relied on.
     unknown
         The rates whose trials broke off, in words.
     """
@@ -50,14 +54,18 @@ class Verification:
     gap: Estimate
     cost: Cost
     num_stopped: int
+    lacks: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+
+    @property
+    def is_carried_stopped(self) -> bool:
+        """Whether the carried rate was stopped early."""
+        return _is_stopped(self.curve, math.log2(self.lr))
 
     @property
     def holds(self) -> bool | None:
         """Whether the rate is good enough; None if that is undecided."""
-        if self.gap.value <= MAX_GAP:
-            return True
-        return False if math.isinf(self.gap.value) or self.gap.excludes_zero else None
+        return False if self.is_carried_stopped else is_allowed(self.gap, self.lacks)
 
     def numbers(self) -> dict[str, float]:
         """Return the figures that are known, as a logbook's metrics."""
@@ -99,9 +107,10 @@ def verification_of(records: Sequence[TrialRecord], lr: float) -> Verification |
         curve=curve,
         optimum=fit_optimum(curve),
         octaves=Estimate(log2_lr.value - carried, log2_lr.half_width),
-        gap=estimate_gap_of_rate(carried, curve),
+        gap=Estimate(math.nan) if _is_stopped(curve, carried) else estimate_gap_of_rate(carried, curve),
         cost=sum((record.cost for record in records), start=Cost()),
         num_stopped=sum(record.state is TrialState.PRUNED for record in records),
+        lacks=tuple(lacks_of(curve)),
         unknown=tuple(broken_off(records)),
     )
 
@@ -113,27 +122,30 @@ def describe_verification(verification: Verification) -> Iterator[str]:
     yield f"{len(curve.lrs)} learning rates with {curve.num_seeds} seeds each at width {curve.width}{stopped}:"
     where = f"{verification.octaves.text(2)} octaves from the carried rate {verification.lr:.3g}"
     yield f"the best one is {verification.optimum.lr:.3g}, {where}"
-    if verification.optimum.fallback:
-        yield f"  (a rate that was tried, not a parabola's minimum: {verification.optimum.fallback})"
-    yield from (f"  ({unknown})" for unknown in verification.unknown)
+    yield from (f"  ({told})" for told in (*verification.lacks, *verification.unknown))
     yield sentence_of(verification)
 
 
 def sentence_of(verification: Verification) -> str:
     """Return the verdict: "the carried rate costs +0.3 ± 0.4 % of the loss: within 2 %"."""
     gap, bound = verification.gap, f"{100 * MAX_GAP:.0f} %"
+    if verification.is_carried_stopped:
+        return "the carried rate was stopped early, as five others were better: tune lr at this width"
     if math.isinf(gap.value):
         return "at the carried rate the wide model diverges"
     if math.isnan(gap.value):
-        if verification.unknown:
-            return "what the carried rate costs is unknown, as trials broke off"
-        return "the carried rate was stopped early, as five others were better: tune lr at this width"
+        why = "trials broke off" if verification.unknown else "there was no trial near it"
+        return f"what the carried rate costs is unknown, as {why}"
     costs = f"the carried rate costs {percent(gap)} of the loss"
     match verification.holds:
         case True:
-            reach = f", though the interval reaches {100 * gap.high:.1f} %" if gap.high > MAX_GAP else ""
-            return f"{costs}: within {bound}{reach}"
+            return f"{costs}: within {bound}"
         case False:
             return f"{costs}: more than {bound}, so tune lr at this width"
         case _:
-            return f"{costs}: undecided, it may be none and it may be more than {bound}"
+            return f"{costs}: undecided whether within {bound}, as {why_undecided(gap, verification.lacks)}"
+
+
+def _is_stopped(curve: LrCurve, log2_lr: float) -> bool:
+    """Tell whether a rate was stopped early."""
+    return bool(np.isnan(curve.mean[np.abs(curve.log2_lrs - log2_lr) < SAME_RATE]).any())

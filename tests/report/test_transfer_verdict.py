@@ -115,7 +115,12 @@ def test_seeds_that_agree_to_the_last_digit_measure_nothing(control):
 @pytest.mark.parametrize(
     ("gap", "holds"),
     [
-        (Estimate(0.019, 0.05), True),
+        (Estimate(0.015, 0.004), True),
+        (Estimate(-0.02, 0.03), True),
+        (Estimate(0.019, 0.002), None),  # the interval ends at 2.1 %
+        (Estimate(0.0, 0.05), None),
+        (Estimate(0.001), None),  # of a single seed
+        (Estimate(0.0, 0.0), None),  # both rates are the same one of those tried
         (Estimate(0.021, 0.05), None),
         (Estimate(0.03, 0.02), False),
         (Estimate(math.inf), False),
@@ -128,6 +133,16 @@ def test_the_worst_gap_of_all_widths_is_judged(gap, holds):
     _, finding, _ = findings_of(replace(analysis, widths=(narrow, replace(middle, gap=gap), *wider)))
 
     assert finding.holds is holds
+
+
+def test_a_gap_beside_the_best_rate_of_a_grid_that_ends_there_is_undecided():
+    analysis = study(0.0)
+    *narrower, widest = analysis.widths
+    lacking = replace(widest, lacks=("the best rate is the lowest that was tried",))
+    _, finding, _ = findings_of(replace(analysis, widths=(*narrower, lacking)))
+
+    assert finding.holds is None
+    assert finding.text.endswith("allowed: 2 %, undecided: the best rate is the lowest that was tried.")
 
 
 @pytest.mark.parametrize("seen", [Estimate(math.inf), Estimate(0.1, 0.02)])
