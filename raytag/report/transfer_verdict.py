@@ -79,10 +79,10 @@ def judge(subject: TransferAnalysis, controls: Sequence[TransferAnalysis] = ()) 
 
 
 def _conclude(answers: Sequence[bool | None], controls: Sequence[TransferAnalysis]) -> Conclusion:
-    """Draw the conclusion; a failure that was seen needs no control, for anything else every control must fail."""
+    """Draw the conclusion; a failure that was seen needs no control, anything else one, and all must fail."""
     if False in answers:
         return Conclusion.FAILS
-    if not all(fails_as_control(control) for control in controls):
+    if not controls or not all(fails_as_control(control) for control in controls):
         return Conclusion.CANNOT_TELL
     return Conclusion.UNDECIDED if None in answers else Conclusion.TRANSFERS
 
@@ -99,7 +99,8 @@ def _sentence(conclusion: Conclusion, subject: TransferAnalysis, controls: Seque
         case Conclusion.UNDECIDED:
             text = f"{so_far}it is undecided whether the learning rate transfers {span}."
         case Conclusion.CANNOT_TELL:
-            text = f"{so_far}the study cannot tell: its control does not fail as it should."
+            why = "its control does not fail as it should" if controls else "it has no control"
+            text = f"{so_far}the study cannot tell whether the learning rate transfers: {why}."
     return text[0].upper() + text[1:]
 
 

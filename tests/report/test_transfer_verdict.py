@@ -186,7 +186,7 @@ def test_a_control_that_does_not_fail_leaves_nothing_to_say():
     verdict = judge(study(0.0), [study(-0.2, "standard")])
 
     assert verdict.conclusion is Conclusion.CANNOT_TELL
-    assert "cannot tell: its control does not fail" in verdict.sentence
+    assert "cannot tell whether the learning rate transfers: its control does not fail" in verdict.sentence
 
 
 def test_a_failure_is_a_failure_whatever_the_control_does():
@@ -194,11 +194,12 @@ def test_a_failure_is_a_failure_whatever_the_control_does():
     assert judge(study(-1.0)).conclusion is Conclusion.FAILS
 
 
-def test_without_a_control_the_verdict_says_what_that_leaves_open():
+def test_a_study_without_a_control_cannot_tell():
     verdict = judge(study(0.0))
 
-    assert verdict.conclusion is Conclusion.TRANSFERS
-    assert any("no control" in reason for reason in verdict.reasons)
+    assert verdict.conclusion is Conclusion.CANNOT_TELL
+    assert verdict.sentence == "The study cannot tell whether the learning rate transfers: it has no control."
+    assert "nothing shows that this study would have seen a failure" in verdict.reasons[3]
 
 
 @pytest.mark.parametrize(
