@@ -20,6 +20,7 @@ __all__ = [
     "add_tracking_uri",
     "add_whole_study",
     "find_source",
+    "find_source_beside",
     "source_of",
     "trial_of",
     "whole_study_of",
@@ -61,6 +62,21 @@ def find_source(named: str, tracking_uri: str | None) -> Source:
             raise StudyError(f"{named}: expected STUDY:TRIAL, as in gn2_width:w32-0007.")
         return Source(StudyFolder(study_path(place)), trial)
     return source_in(study_path(named))
+
+
+def find_source_beside(study: StudyFolder, named: str, tracking_uri: str | None) -> Source:
+    """Return what :func:`find_source` does; the name of a trial or training alone means one of this study.
+
+    Raises
+    ------
+    RaytagError
+        There is no such study or run.
+    """
+    from raytag.transfer.source import Source
+
+    if named == BEST or re.fullmatch(r"w\d+-\d{4,}(-\w+)?", named):
+        return Source(study, named)
+    return find_source(named, tracking_uri)
 
 
 def trial_of(source: Source, named: str, option: str, trial: str | None) -> str | None:

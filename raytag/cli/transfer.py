@@ -6,10 +6,11 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raytag.cli.programs import program
-from raytag.cli.sources import add_source, source_of
+from raytag.cli.sources import add_source, find_source_beside, source_of
 from raytag.errors import StudyError
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         const="",
         metavar="RUN",
         help="begin with the widened weights of the narrow model (or of RUN: another trial, a training as in "
-        "w32-0007-r1, a wide run's folder, an extracted file), and train the narrow model on beside it",
+        "w32-0007-r1, another STUDY:TRIAL, a wide run's folder, the id of any of these in MLflow, an extracted file), "
+        "and train the narrow model on beside it",
     )
     parser.add_argument(
         "--verify",
@@ -91,7 +93,7 @@ def run(arguments: argparse.Namespace) -> None:
         num_workers=arguments.workers,
         tracking_uri=arguments.tracking_uri,
     )
-    warm = None if arguments.warm_start is None else _warm_start(plan, study, arguments.warm_start)
+    warm = None if arguments.warm_start is None else _warm_start(plan, study, arguments)
     plan = warm.wide if warm else plan
 
     from rich.console import Console
@@ -131,10 +133,16 @@ def _transfer(
         console.print(f"For the same width from scratch: {command}", highlight=False, soft_wrap=True)
 
 
-def _warm_start(plan: TransferPlan, study: StudyFolder, run: str) -> WarmStart:
+def _warm_start(plan: TransferPlan, study: StudyFolder, arguments: argparse.Namespace) -> WarmStart:
+    from raytag.trained.model_file import read_model_file
     from raytag.transfer.warm_start import narrow_model, plan_warm_start
 
-    return plan_warm_start(plan, study.path.name, narrow_model(study, plan, run or None))
+    named = arguments.warm_start or plan.narrow
+    if Path(named).is_file():
+        narrow = read_model_file(named)
+    else:
+        narrow = narrow_model(find_source_beside(study, named, arguments.tracking_uri))
+    return plan_warm_start(plan, study.path.name, narrow)
 
 
 def _same_command(arguments: Sequence[str]) -> str:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,9 +29,9 @@ from raytag.mup.duplication import widen
 from raytag.search.folder import StudyFolder
 from raytag.search.members import members_of
 from raytag.search.study import Study
-from raytag.trained.choice import choose_trial
+from raytag.trained.choice import BEST, choose_trial
 from raytag.trained.extract import extract
-from raytag.trained.model_file import Inputs, ModelFile, read_model_file
+from raytag.trained.model_file import Inputs, ModelFile
 from raytag.training import checkpoint
 from raytag.training.trial import RowState, Trial
 from raytag.training.trial_group import TrialGroup
@@ -40,6 +39,7 @@ from raytag.training.workload import Workload
 from raytag.transfer.extract import extract_wide
 from raytag.transfer.folder import WideFolder
 from raytag.transfer.plan import Start, TransferPlan
+from raytag.transfer.source import Source
 from raytag.workloads import open_workload
 
 __all__ = [
@@ -71,21 +71,17 @@ class WarmStart:
     scratch: TransferPlan
 
 
-def narrow_model(study: StudyFolder, plan: TransferPlan, run: str | None = None) -> ModelFile:
-    """Return the model to widen: the source trial's, or that of another trial, of a wide run's folder or of a file.
+def narrow_model(source: Source) -> ModelFile:
+    """Return the model to widen: a wide run's, or that of a study's trial, the best one unless it is named.
 
-    Of a trial that was trained several times it is the first training, unless ``run`` names another ("w32-0007-r1").
+    Of a trial that was trained several times it is the first training, unless the name is another's ("w32-0007-r1").
 
     Raises
     ------
     StudyError
         There is none, or nothing of it has been saved.
     """
-    if run is not None and Path(run).is_file():
-        return read_model_file(run)
-    if run is not None and WideFolder(Path(run)).plan.exists():
-        return extract_wide(WideFolder(Path(run)))
-    return _extract(study, run or plan.narrow)
+    return extract_wide(source.wide) if source.wide else _extract(source.study, source.trial or BEST)
 
 
 def plan_warm_start(plan: TransferPlan, study: str, narrow: ModelFile) -> WarmStart:

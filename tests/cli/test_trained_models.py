@@ -120,3 +120,38 @@ def test_one_model_is_no_study_to_average(run_ids, capsys, named):
 
     message = f"error: {named}: this is one model of the study tiny. Give the study alone.\n"
     assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize(
+    ("named", "weights"),
+    [
+        (COMPLETE, ""),
+        ("best", ""),
+        (f"tiny:{COMPLETE}", ""),
+        (f"{{{COMPLETE}}}", ""),
+        ("{tiny}", ""),
+        (f"tiny/transfer/{WIDE}", f"-{WIDE}"),
+        (f"{{{WIDE}}}", f"-{WIDE}"),
+        (f"{{{CONTINUED}}}", f"-{CONTINUED}"),
+        ("tiny.pt", ""),
+    ],
+)
+def test_a_warm_start_takes_whatever_means_a_model(run_ids, capsys, named, weights):
+    main(["extract", "tiny", "-o", "tiny.pt", "--force"])
+
+    assert main(["transfer", "tiny", "--width", "32", "--warm-start", named.format(**run_ids), "--dry-run"]) == 0
+
+    assert capsys.readouterr().out.endswith(f"/tiny/transfer/w32-warm{weights}-from-{COMPLETE}\n")
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("w16-0009", "error: w16-0009: the study has no such trial. Did you mean w16-0002?"),
+        ("tiny:w16-0009", "error: w16-0009: the study has no such trial. Did you mean w16-0002?"),
+        ("tin", "error: tin: no study of this name in "),
+        ("0" * 32, f"error: {'0' * 32}: MLflow at "),
+    ],
+)
+def test_a_warm_start_from_nothing_is_told(error_of, named, message):
+    assert error_of("transfer", "tiny", "--width", "32", "--warm-start", named).startswith(message)

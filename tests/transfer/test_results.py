@@ -15,6 +15,7 @@ from raytag.transfer.measure import measure
 from raytag.transfer.prepare import prepare_transfer
 from raytag.transfer.record import WideMirror, WideMirrors
 from raytag.transfer.results import Results, conclude, read_results
+from raytag.transfer.source import Source, source_in
 from raytag.transfer.target import Target
 from raytag.transfer.warm_start import narrow_model, plan_warm_start, write_starts
 from raytag.transfer.worker import WideJob, WideRun
@@ -35,7 +36,7 @@ def arms(study):
 def warm_arms(study):
     """A warm start, trained."""
     plan = prepare_transfer(study, Target(32))
-    warm = plan_warm_start(plan, study.path.name, narrow_model(study, plan))
+    warm = plan_warm_start(plan, study.path.name, narrow_model(Source(study, plan.narrow)))
     return trained(Arms(warm.wide, study, folder_of(study, warm.wide), warm))
 
 
@@ -129,7 +130,7 @@ def test_a_warm_start_to_another_depth_is_measured_in_that_depth(study):
     deep = prepare_transfer(study, Target(32, num_layers=2))
     first = trained(Arms(deep, study, folder_of(study, deep)))
     plan = prepare_transfer(study, Target(64, num_layers=2))
-    warm = plan_warm_start(plan, study.path.name, narrow_model(study, plan, str(first.folder.path)))
+    warm = plan_warm_start(plan, study.path.name, narrow_model(source_in(first.folder.path)))
     arms = trained(Arms(warm.wide, study, folder_of(study, warm.wide), warm))
 
     results = measured(arms)

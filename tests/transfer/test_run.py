@@ -21,6 +21,7 @@ from raytag.training.workload import WHOLE
 from raytag.transfer.folder import WideFolder, read_json
 from raytag.transfer.prepare import prepare_transfer
 from raytag.transfer.run import run_transfer
+from raytag.transfer.source import Source
 from raytag.transfer.target import Target
 from raytag.transfer.warm_start import narrow_model, plan_warm_start, write_starts
 from raytag.transfer.worker import WideJob, WideRun
@@ -106,7 +107,7 @@ def test_other_settings_for_the_same_run_are_refused_before_ray_starts(study, pl
 
 def test_a_warm_start_goes_on_with_the_arm_that_is_left_and_shows_all(study, plan, tmp_path):
     plan = changed(plan, tmp_path)
-    warm = plan_warm_start(plan, "tiny", narrow_model(study, plan))
+    warm = plan_warm_start(plan, "tiny", narrow_model(Source(study, plan.narrow)))
     folder, scratch = (WideFolder(study.path / "transfer" / each.trial.name) for each in (warm.wide, plan))
     for place, training in ((folder, warm.wide), (folder.continued, warm.continued), (scratch, plan)):
         place.prepare(training)

@@ -13,8 +13,7 @@ from raytag.trained.extract import extract
 from raytag.training import checkpoint
 from raytag.training.trial_group import TrialGroup
 from raytag.transfer.folder import WideFolder
-from raytag.transfer.prepare import prepare_transfer
-from raytag.transfer.target import Target
+from raytag.transfer.source import Source
 from raytag.transfer.warm_start import (
     NOISE,
     check_start,
@@ -179,14 +178,12 @@ def replicated(study):
     [(None, "r0"), (COMPLETE, "r0"), ("best", "r0"), (f"{COMPLETE}-r0", "r0"), (f"{COMPLETE}-r1", "r1")],
 )
 def test_of_a_trial_of_several_trainings_the_first_is_widened_or_the_one_named(replicated, run, name):
-    plan = prepare_transfer(replicated, Target(32))
-
-    assert narrow_model(replicated, plan, run).trial.name == f"{COMPLETE}-{name}"
+    assert narrow_model(Source(replicated, run)).trial.name == f"{COMPLETE}-{name}"
 
 
 def test_a_run_that_does_not_exist_is_told(replicated):
     with pytest.raises(StudyError, match=rf"^{COMPLETE}-r2: the study has no such trial\. Did you mean "):
-        narrow_model(replicated, prepare_transfer(replicated, Target(32)), f"{COMPLETE}-r2")
+        narrow_model(Source(replicated, f"{COMPLETE}-r2"))
 
 
 @pytest.mark.parametrize("width", [16, 40])

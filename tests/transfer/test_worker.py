@@ -13,6 +13,7 @@ from raytag.training.algorithms import ALGORITHMS
 from raytag.training.workload import WHOLE
 from raytag.transfer.folder import WideFolder
 from raytag.transfer.prepare import prepare_transfer
+from raytag.transfer.source import Source
 from raytag.transfer.target import Target
 from raytag.transfer.warm_start import narrow_model, plan_warm_start, write_starts
 from raytag.transfer.worker import WideJob, WideRun
@@ -109,7 +110,7 @@ def test_workers_that_find_different_checkpoints_stop(interrupted, tmp_path, pla
 
 
 def test_a_warm_started_run_begins_with_its_weights_and_goes_on_bit_for_bit(finished, tmp_path, plan, monkeypatch):
-    warm = plan_warm_start(plan, "tiny", narrow_model(finished, plan))
+    warm = plan_warm_start(plan, "tiny", narrow_model(Source(finished, plan.narrow)))
     folders = [WideFolder(tmp_path / name) for name in ("interrupted", "undisturbed")]
     for folder in folders:
         folder.prepare(warm.wide)
