@@ -90,10 +90,9 @@ class LrCurve:
 
 @dataclass(frozen=True)
 class Optimum:
-    """The best learning rate of a curve and the loss there; ``fallback`` says why it is not a parabola's minimum."""
+    """The best learning rate of a curve; ``fallback`` says why it is not a parabola's minimum."""
 
     log2_lr: float
-    loss: float
     fallback: str | None = None
 
     @property
@@ -151,17 +150,17 @@ def fit_optimum(curve: LrCurve, seeds: Sequence[int] | None = None) -> Optimum:
     lowest = order[: min(POINTS_OF_FIT, np.isfinite(mean).sum())]
     x, losses = curve.log2_lrs[lowest], mean[lowest]
     if len(lowest) < POINTS_OF_FIT:
-        return Optimum(float(x[0]), float(losses[0]), f"only {len(lowest)} of the {POINTS_OF_FIT} points of a parabola")
+        return Optimum(float(x[0]), f"only {len(lowest)} of the {POINTS_OF_FIT} points of a parabola")
     centre = x.mean()
-    a, b, c = np.polyfit(x - centre, losses, 2)
+    a, b, _ = np.polyfit(x - centre, losses, 2)
     if a <= 0:
-        return Optimum(float(x[0]), float(losses[0]), "the five lowest points bend downwards")
+        return Optimum(float(x[0]), "the five lowest points bend downwards")
     minimum = -b / (2 * a)
     shift = float(np.clip(minimum, x.min() - centre, x.max() - centre))
     if np.isinf(curve.losses_at(float(centre) + shift)).any():
-        return Optimum(float(x[0]), float(losses[0]), "the parabola's minimum is nearest to a rate that diverged")
+        return Optimum(float(x[0]), "the parabola's minimum is nearest to a rate that diverged")
     beyond = "the minimum lies beyond the five lowest points" if abs(minimum - shift) > SAME_RATE else None
-    return Optimum(float(centre) + shift, float(a * shift**2 + b * shift + c), beyond)
+    return Optimum(float(centre) + shift, beyond)
 
 
 def lacks_of(curve: LrCurve) -> Iterator[str]:

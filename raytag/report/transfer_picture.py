@@ -37,11 +37,11 @@ TITLE_SIZE, TITLE_LENGTH = 12.5, 54  # points, and characters that fit into a co
 def draw_transfer(studies: Sequence[TransferAnalysis], path: Path) -> None:
     """Draw a column per study into a PNG file.
 
-    Above, a line per width through the means of the seeds, their range as a band, and the parabola's minimum as a
-    diamond. The dashed line is the narrowest width's optimum, the learning rate that is carried; an arrow on it shows
-    what that costs the widest model, if it is more than is allowed. Rates that diverged are crosses at the upper edge.
-    Below, on the same axis, the minima with their intervals, a row per width, and the straight line whose slope is the
-    drift, with the band of its interval.
+    Above, a line per width through the means of the seeds, their range as a band, and a diamond on it at the best rate.
+    The dashed line is the narrowest width's optimum, the learning rate that is carried; an arrow on it shows what that
+    costs the widest model, if it is more than is allowed. Rates that diverged are crosses at the upper edge. Below, on
+    the same axis, the best rates with their intervals, a row per width, and the straight line whose slope is the drift,
+    with the band of its interval.
     """
     columns = len(studies)
     layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.1, hspace=0.02, wspace=0.03)
@@ -115,8 +115,7 @@ def _draw_curves(panel: Axes, study: TransferAnalysis, colours: Colours, top: fl
         x, losses = curve.log2_lrs[shown], curve.objectives[:, shown]
         panel.fill_between(x, losses.min(axis=0), losses.max(axis=0), color=colour, alpha=0.16, lw=0, zorder=2)
         panel.plot(x, losses.mean(axis=0), color=colour, lw=1.8, marker="o", ms=3.5, zorder=3)
-        optimum = result.optimum
-        panel.plot(optimum.log2_lr, optimum.loss, "D", ms=8, color=colour, mec="white", mew=1.2, zorder=5)
+        panel.plot(result.optimum.log2_lr, result.loss, "D", ms=8, color=colour, mec="white", mew=1.2, zorder=5)
     curves = [result.curve for result in study.widths]
     if diverged := sorted({x for curve in curves for x in curve.log2_lrs[np.isinf(curve.mean)].tolist()}):
         panel.plot(diverged, [top] * len(diverged), "x", ms=6, color=GUIDE, clip_on=False, zorder=6)
@@ -124,15 +123,15 @@ def _draw_curves(panel: Axes, study: TransferAnalysis, colours: Colours, top: fl
 
 def _draw_gap(panel: Axes, study: TransferAnalysis, top: float) -> None:
     """Draw an arrow from the widest model's best loss to its loss at the carried rate, or towards it."""
-    gap, best, carried = study.widest.gap, study.widest.optimum, study.narrowest.optimum
+    gap, wide, narrow = study.widest.gap, study.widest, study.narrowest
     if gap is None or math.isnan(gap.value) or gap.value <= MAX_GAP:
         return
-    x, end = carried.log2_lr, min(study.widest.loss_at_carried, top)
-    panel.plot((best.log2_lr, x), (best.loss, best.loss), color=FIT, lw=0.9, ls=":", zorder=2)
+    x, end = narrow.optimum.log2_lr, min(wide.loss_at_carried, top)
+    panel.plot((wide.optimum.log2_lr, x), (wide.loss, wide.loss), color=FIT, lw=0.9, ls=":", zorder=2)
     arrow = {"arrowstyle": "-|>", "color": FIT, "lw": 1.4, "shrinkA": 0, "shrinkB": 0}
-    panel.annotate("", (x, end), (x, best.loss), arrowprops=arrow, zorder=7)
+    panel.annotate("", (x, end), (x, wide.loss), arrowprops=arrow, zorder=7)
     text = f"{100 * gap.value:+.0f} %" if math.isfinite(gap.value) else "diverges"
-    middle = (best.loss + min(max(carried.loss, best.loss), end)) / 2  # below the narrow curve, if that is the poorer
+    middle = (wide.loss + min(max(narrow.loss, wide.loss), end)) / 2  # below the narrow curve, if that is the poorer
     panel.text(x + 0.1, middle, text, va="center", fontsize=12, fontweight="bold", color=FIT, zorder=7)
 
 

@@ -47,6 +47,13 @@ def test_the_optima_are_above_each_other_in_both_rows(draw):
     assert [label.get_text() for label in below.get_yticklabels()] == ["32", "64", "128", "256"]
 
 
+def test_the_diamonds_are_at_the_losses_of_the_table(draw):
+    study = analyse(make_curves(-0.27))
+    (above,), _ = draw(study)
+
+    assert [loss for _, loss in diamonds(above)] == [result.loss for result in study.widths]
+
+
 def test_what_diverged_is_a_cross_at_the_edge_and_squeezes_nothing(draw):
     curves = make_curves(0.0)
     curves[3].objectives[:, -1] = math.inf
