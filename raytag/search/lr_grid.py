@@ -2,16 +2,19 @@
 
 The grid goes by factors of 2 from the space's low to its high. It is extended by one factor of 2 at a time until the
 best rate has neighbours on both sides, and halved to factors of √2 around it, so that a parabola in log2(lr) over the
-best rate and two neighbours on each side has support. A rate is an index here, the number of half octaves above low, so
-that no two floats are compared.
+best rate and two neighbours on each side has support. Where an octave beside it diverged, another rate on the other side
+takes its place in the parabola. A rate is an index here, the number of half octaves above low, so that no two floats are
+compared.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Mapping
 
 from raytag.config.space import LogUniform
+from raytag.report.transfer_curves import POINTS_OF_FIT
 
 __all__ = ["RATES_OF_A_ROUND", "wanted_rates"]
 
@@ -25,9 +28,10 @@ def wanted_rates(
     """Return the learning rates that can be begun now; none if the search is over, or has to wait for pending ones.
 
     The search goes in rounds: the grid, then the neighbours that the best rate so far lacks, first those an octave
-    away, then those half an octave away. A round begins when the last one is finished, so the rates that are tried at
-    the end follow from their objectives alone, and not from which of them was finished first or on how many workers. Of
-    equal objectives the lower rate is the better one; where all have diverged, the search goes down.
+    away, then those half an octave away, then what a parabola lacks. A round begins when the last one is finished, so
+    the rates that are tried at the end follow from their objectives alone, and not from which of them was finished
+    first or on how many workers. Of equal objectives the lower rate is the better one; where all have diverged, the
+    search goes down.
 
     Parameters
     ----------
@@ -66,7 +70,16 @@ def _missing_neighbours(known: Mapping[int, float]) -> list[int]:
     for neighbours in (octaves, halves):
         if missing := [index for index in neighbours if index not in known]:
             return missing
-    return []
+    return _missing_of_parabola(known, best) if all(math.isfinite(known[index]) for index in halves) else []
+
+
+def _missing_of_parabola(known: Mapping[int, float], best: int) -> list[int]:
+    """Return the nearest rate on a side of the best one where none diverged, if fewer than five are finite."""
+    if sum(map(math.isfinite, known.values())) >= POINTS_OF_FIT:
+        return []
+    sides = [step for step in (-1, 1) if not any(math.isinf(known[i]) and (i - best) * step > 0 for i in known)]
+    nearest = [next(index for index in itertools.count(best, step) if index not in known) for step in sides]
+    return sorted(nearest, key=lambda index: (abs(index - best), index))[:1]
 
 
 def _first_measurable(known: Mapping[int, float], best: int, step: int) -> int:

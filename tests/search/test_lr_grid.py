@@ -91,6 +91,20 @@ def test_a_diverged_neighbour_is_a_neighbour():
     assert min(tried, key=tried.get) == 3.5
 
 
+@pytest.mark.parametrize(
+    ("best", "survives", "more"), [(1, lambda octave: octave < 2, -0.5), (3, lambda octave: octave > 2, 4.5)]
+)
+def test_where_an_octave_beside_the_best_rate_diverged_a_fifth_rate_is_tried_on_the_other_side(best, survives, more):
+    tried = search(lambda octave: parabola(best)(octave) if survives(octave) else DIVERGED)
+
+    assert list(tried) == [0, 1, 2, 3, 4, best - 0.5, best + 0.5, more]
+    assert sum(map(math.isfinite, tried.values())) == 5
+
+
+def test_where_rates_diverge_on_both_sides_there_is_no_fifth():
+    assert list(search(lambda octave: 0.0 if octave == 1 else 1.0 if 0 < octave < 2 else DIVERGED))[5:] == [0.5, 1.5]
+
+
 def test_a_diverged_rate_within_the_grid_ends_it_too():
     assert list(search(lambda octave: -octave if octave <= 1 else DIVERGED)) == [0, 1, 2, 3, 4, 0.5, 1.5]
 
