@@ -56,6 +56,12 @@ def estimate_gap(narrow: LrCurve, wide: LrCurve) -> Estimate:
     and the gap come out too large. What remains is the gap between two choices that both err: against the wide model's
     true optimum, which nobody knows, the gap would be larger by what the error of the wide choice costs. It may come
     out negative. The interval is Student's t over the seeds left out. With a single seed nothing can be left out.
+
+    Two choices of the narrow rate share all seeds but two, so they scatter less than the choice errs. Where the wide
+    curve is steep at the carried rate this makes the interval too short: three octaves from the optimum it covered the
+    true gap in 80 to 91 % of 150 simulated studies with 3 and 4 seeds, and in 89 to 97 % given the true narrow rate.
+    Near the optimum, where a gap may be called allowed, the curve is flat. The chord between two rates adds about one
+    per cent of the gap.
     """
     gaps = [_gap(wide, seed, others, fit_optimum(narrow, others).log2_lr) for seed, others in _left_out(wide)]
     return mean_of_seeds(gaps)

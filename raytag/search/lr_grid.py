@@ -2,8 +2,8 @@
 
 The grid goes by factors of 2 from the space's low to its high. It is extended by one factor of 2 at a time until the
 best rate has neighbours on both sides, and halved to factors of √2 around it, so that a parabola in log2(lr) over the
-best rate and two neighbours on each side has support. Where an octave beside it diverged, a rate on the other side takes
-its place in the parabola. A rate is an index here, the number of half octaves above low, so that no floats are compared.
+best rate and two neighbours on each side has support. Where an octave beside it diverged, one on the other side takes
+its place in the parabola. A rate is an index here, the number of half octaves above low: no two floats are compared.
 """
 
 from __future__ import annotations
