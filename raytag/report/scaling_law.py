@@ -105,6 +105,15 @@ class ScalingAnalysis:
     cost: CostLaw
 
     @property
+    def best_cells(self) -> tuple[Cell, ...]:
+        """The cells with a lower loss than every cheaper one, ascending in cost: the frontier as measured."""
+        best: list[Cell] = []
+        for cell in sorted(self.cells, key=lambda cell: (cell.train_flops, cell.loss)):
+            if not best or cell.loss < best[-1].loss:
+                best.append(cell)
+        return tuple(best)
+
+    @property
     def frontier(self) -> Frontier:
         """The best use of compute."""
         return Frontier(self.law, self.cost)

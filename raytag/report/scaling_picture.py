@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -19,7 +20,14 @@ from raytag.report.scaling_tables import short_count
 
 __all__ = ["draw_scaling"]
 
-FRONTIER, LIMIT = "#222222", "#999999"
+LIMIT = "#999999"
+MEASURED: dict[str, Any] = {
+    "color": "#222222",
+    "lw": 1.6,
+    "ls": (0, (1, 1.2)),
+    "label": "lowest loss at each cost, measured",
+}
+BY_LAW: dict[str, Any] = {"color": "#222222", "lw": 1.8, "ls": (0, (5, 2)), "label": "lowest loss by the law"}
 SHADES = (0.12, 0.9)  # of viridis_r and plasma_r: their pale ends are hard to see
 REACH = 3.0  # how much further than the measurements the frontier is drawn, on a logarithmic axis
 
@@ -28,9 +36,10 @@ def draw_scaling(analysis: ScalingAnalysis, path: Path, title: str) -> None:
     """Draw two panels into a PNG file.
 
     Left, a colour per model size: measured losses against the operations of the training, with the standard error over
-    the seeds, and the fitted law as lines. The dashed line, drawn if the trainings determine it, is the lowest loss
-    that the law allows at each cost. Right, the same losses against the size, a colour per number of jets seen. Hollow
-    points saw jets repeatedly, crosses too often to be fitted. The grey line is the limit L∞, if that is determined.
+    the seeds, and the fitted law as lines. The dotted line joins the lowest losses measured at each cost; the dashed
+    one, drawn if the trainings determine it, is the lowest that the law allows. Right, the same losses against the
+    size, a colour per number of jets seen. Hollow points saw jets repeatedly, crosses too often to be fitted. The grey
+    line is the limit L∞, if that is determined.
     """
     figure = Figure(figsize=(12.6, 5.6), layout="constrained", dpi=150)
     FigureCanvasAgg(figure)
@@ -57,8 +66,8 @@ def draw_scaling(analysis: ScalingAnalysis, path: Path, title: str) -> None:
     _add_legend(right, "jets seen", {short_count(amount): colour for amount, colour in amounts.items()})
     left.set_title(title, loc="left", fontweight="bold")
     right.set_title(_law_text(analysis), loc="left", fontsize=10.5, linespacing=1.5)
-    if marks := _marks(analysis):
-        figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False)
+    marks = _marks(analysis)
+    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -87,13 +96,13 @@ def _draw_law_of_size(panel: Axes, analysis: ScalingAnalysis, cells: Sequence[Ce
 
 
 def _draw_frontier(panel: Axes, analysis: ScalingAnalysis) -> None:
+    best = analysis.best_cells
+    panel.plot([cell.train_flops for cell in best], [cell.loss for cell in best], **MEASURED, zorder=3)
     if not analysis.knows_frontier:
         return
     measured = [cell.train_flops for cell in analysis.cells]
     costs = np.geomspace(min(measured), REACH * max(measured), 80)
-    panel.plot(
-        costs, analysis.law.loss(*analysis.frontier.best(costs)), color=FRONTIER, lw=1.8, ls=(0, (5, 2)), zorder=3
-    )
+    panel.plot(costs, analysis.law.loss(*analysis.frontier.best(costs)), **BY_LAW, zorder=3)
 
 
 def _draw_limit(panels: Sequence[Axes], analysis: ScalingAnalysis) -> None:
@@ -131,9 +140,9 @@ def _add_legend(panel: Axes, title: str, shades: Mapping[str, str]) -> None:
 
 
 def _marks(analysis: ScalingAnalysis) -> list[Line2D]:
-    cells, entries = analysis.cells, []
+    cells, entries = analysis.cells, [Line2D([], [], **MEASURED)]
     if analysis.knows_frontier:
-        entries.append(Line2D([], [], color=FRONTIER, lw=1.8, ls=(0, (5, 2)), label="lowest loss at a cost"))
+        entries.append(Line2D([], [], **BY_LAW))
     if any(cell.is_repeated for cell in cells):
         entries.append(Line2D([], [], ls="none", marker="o", color="#555555", mfc="white", label="jets repeated"))
     if any(not cell.is_fitted for cell in cells):

@@ -42,7 +42,8 @@ Rows = list[tuple[str, ...]]
 
 def tabulate_scaling(analysis: ScalingAnalysis) -> Group:
     """Return the losses by size and data, the law with its intervals, and the best use of compute."""
-    titled = zip(("loss", "the law", "best use of compute"), _tables(analysis), strict=True)
+    titles = ("loss", "the law", "lowest loss at each cost, as measured", "lowest loss at each cost, by the law")
+    titled = zip(titles, _tables(analysis), strict=True)
     parts = [part for title, rows in titled if rows[1:] for part in (Text(title, style="bold"), _rich(rows), Text())]
     return Group(*parts)
 
@@ -95,8 +96,8 @@ def short_count(number: float) -> str:
     return f"{number:.3g}"
 
 
-def _tables(analysis: ScalingAnalysis) -> tuple[Rows, Rows, Rows]:
-    return _losses(analysis.cells), _law(analysis), _optima(analysis)
+def _tables(analysis: ScalingAnalysis) -> tuple[Rows, Rows, Rows, Rows]:
+    return _losses(analysis.cells), _law(analysis), _best_cells(analysis.best_cells), _optima(analysis)
 
 
 def _losses(cells: Sequence[Cell]) -> Rows:
@@ -131,8 +132,16 @@ def _law(analysis: ScalingAnalysis) -> Rows:
     return rows
 
 
+def _best_cells(cells: Sequence[Cell]) -> Rows:
+    rows: Rows = [("TFLOP", "width", "layers", "jets", "loss")]
+    for cell in cells:
+        jets = short_count(cell.num_jets)
+        rows.append((f"{cell.train_flops / 1e12:.2g}", str(cell.width), str(cell.num_layers), jets, _loss(cell)))
+    return rows
+
+
 def _optima(analysis: ScalingAnalysis) -> Rows:
-    """Return the best size and data at some costs; nothing where the data do not tell."""
+    """Return the best size and data at some costs; nothing where the trainings do not tell."""
     rows: Rows = [("TFLOP", "parameters", "jets", "loss")]
     if not analysis.knows_frontier:
         return rows

@@ -59,6 +59,30 @@ def test_repetition_is_told_and_too_much_of_it_left_out_of_the_fit():
     assert not make_cell(SHAPES[0], 10**9, [1.0], unique=None).is_repeated
 
 
+def test_the_best_cells_are_those_that_no_cheaper_one_beats():
+    cells = make_cells(noise=0.01)
+
+    best = analyse_scaling(cells, num_draws=1).best_cells
+
+    assert set(best) == {
+        cell
+        for cell in cells
+        if all(other.loss > cell.loss or other.train_flops > cell.train_flops for other in cells if other is not cell)
+    }
+    assert [cell.loss for cell in best] == sorted((cell.loss for cell in best), reverse=True)
+
+
+def test_cells_whose_seeds_disagree_count_less():
+    cells = [
+        replace(cell, losses=(*cell.losses[:2], 1.5 * cell.losses[2])) if cell.num_jets == JETS[0] else cell
+        for cell in make_cells(noise=0.001)
+    ]
+
+    law = analyse_scaling(cells, num_draws=1).law
+
+    assert law.data_exponent == pytest.approx(LAW.data_exponent, rel=0.05)  # 1.34 if all counted alike
+
+
 def test_one_seed_per_cell_is_enough():
     analysis = analyse_scaling(make_cells(seeds=1), num_draws=3)
 

@@ -44,7 +44,7 @@ def test_repeated_jets_are_hollow_and_explained(draw):
     left, _, labels = draw(cells)
 
     assert points(left, hollow=True) == {(cell.train_flops, cell.loss) for cell in cells if cell.num_jets > JETS[-1]}
-    assert labels == ["lowest loss at a cost", "jets repeated"]
+    assert labels == ["lowest loss at each cost, measured", "lowest loss by the law", "jets repeated"]
 
 
 def test_jets_repeated_too_often_are_crosses(draw):
@@ -56,7 +56,7 @@ def test_jets_repeated_too_often_are_crosses(draw):
 
 def test_no_curve_of_the_law_lies_below_the_frontier(draw):
     left, _, _ = draw(make_cells())
-    (frontier,) = (line for line in left.lines if line.get_linestyle() == "--")
+    (frontier,) = (line for line in left.lines if line.get_label() == "lowest loss by the law")
     curves = [line for line in left.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 60]
 
     assert len(curves) == len(SHAPES)
@@ -66,10 +66,19 @@ def test_no_curve_of_the_law_lies_below_the_frontier(draw):
         assert (curve.get_ydata() >= 0.999 * lowest)[is_inside].all()
 
 
+def test_the_lowest_losses_that_were_measured_are_joined(draw):
+    cells = make_cells(noise=0.005)
+    left, _, _ = draw(cells)
+    (line,) = (line for line in left.lines if line.get_label() == "lowest loss at each cost, measured")
+
+    joined = list(zip(line.get_xdata(), line.get_ydata(), strict=True))
+    assert joined == [(cell.train_flops, cell.loss) for cell in analyse_scaling(cells, num_draws=1).best_cells]
+
+
 def test_exponents_are_in_the_title_or_said_to_be_open(draw):
     _, known, _ = draw(make_cells(noise=0.003))
     _, flat, labels = draw(make_cells(ScalingLaw(0.6, 0.0, 0.5, 15.0, 0.35), seeds=1))
 
     assert r"\alpha = 0.5" in known.get_title(loc="left")
     assert r"$\alpha$ not determined" in flat.get_title(loc="left")
-    assert not labels
+    assert labels == ["lowest loss at each cost, measured"]
