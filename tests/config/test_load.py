@@ -435,4 +435,4 @@ def test_the_grid_of_the_scaling_law_lacks_only_its_data(tmp_path):
     experiments = load_experiments(Path(__file__).parents[2] / "experiments" / "scaling_law.yaml", data)
 
     assert len(experiments) == 8
-    assert {experiment.search.widths for experiment in experiments} == {(32, 64, 128)}
+    assert {experiment.search.widths for experiment in experiments} == {(32, 48, 64, 96, 128)}
