@@ -65,6 +65,9 @@ class Cost:
     def __add__(self, other: Cost) -> Cost:
         return Cost(self.train_flops + other.train_flops, self.worker_seconds + other.worker_seconds)
 
+    def __rmul__(self, number: int) -> Cost:
+        return Cost(number * self.train_flops, number * self.worker_seconds)
+
     def __str__(self) -> str:
         return f"{self.worker_seconds:,.0f} worker-seconds, {self.train_flops / 1e12:.3g} TFLOP"
 

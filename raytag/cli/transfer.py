@@ -101,7 +101,7 @@ def run(arguments: argparse.Namespace) -> None:
     console = Console()
     _show_plan(plan, console)
     if arguments.dry_run:
-        _show_expected(plan, study, console)
+        _show_expected(plan, study, warm, console, verifies=arguments.verify)
     else:
         _transfer(plan, study, warm, arguments, console)
 
@@ -186,15 +186,19 @@ def _show_plan(plan: TransferPlan, console: Console) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def _show_expected(plan: TransferPlan, study: StudyFolder, console: Console) -> None:
+def _show_expected(
+    plan: TransferPlan, study: StudyFolder, warm: WarmStart | None, console: Console, *, verifies: bool
+) -> None:
     """Say what the transfer would cost, and where it would lie."""
     from raytag.report.ledger import tabulate_ledger
     from raytag.search.study import Study
     from raytag.transfer.estimate import expected_ledger
     from raytag.transfer.folder import TRANSFER, WideFolder
 
+    num_trainings = _trainings_to_verify() if verifies else None
+    records = Study.load(study).records()
     console.print()
-    console.print(tabulate_ledger(expected_ledger(plan, Study.load(study).records())))
+    console.print(tabulate_ledger(expected_ledger(plan, records, warm=warm, trainings_to_verify=num_trainings)))
     console.print("Seconds are expected at the source trial's speed.")
     folder = WideFolder(study.path / TRANSFER / plan.trial.name)
     step = max(folder.read_progress().history, default=0)
@@ -202,6 +206,12 @@ def _show_expected(plan: TransferPlan, study: StudyFolder, console: Console) -> 
     console.print()
     told = f"Nothing was trained. It would be written to {folder.path}{f' ({state})' * bool(state)}"
     console.print(told, highlight=False, soft_wrap=True)
+
+
+def _trainings_to_verify() -> tuple[int, int]:
+    from raytag.transfer.verify import NUM_TRAININGS  # loads Ray, which takes a second or two
+
+    return NUM_TRAININGS
 
 
 def _show_outcome(outcome: TransferOutcome, console: Console) -> None:

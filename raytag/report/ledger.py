@@ -36,8 +36,10 @@ class Ledger:
         What it took to train the narrow model on, beside a warm-started wide one.
     verification
         What it took to check the carried rate at the target width.
+    trainings_to_verify
+        The fewest and the most wide trainings that a verification may take, where it has not run.
     is_expected
-        Whether ``wide_run`` is an estimate.
+        Whether ``wide_run`` and ``continued`` are estimates.
     """
 
     source_width: int
@@ -48,6 +50,7 @@ class Ledger:
     wide_run: Cost
     continued: Cost | None = None
     verification: Cost | None = None
+    trainings_to_verify: tuple[int, int] | None = None
     is_expected: bool = False
 
     @property
@@ -136,14 +139,19 @@ def tabulate_ledger(ledger: Ledger) -> Table:
 
 def _rows(ledger: Ledger) -> Iterator[tuple[str, Cost]]:
     trials = f"{ledger.num_trials} trial{'s' * (ledger.num_trials != 1)}"
+    expected = ", expected" * ledger.is_expected
     yield f"narrow sweep: {trials}, width {ledger.source_width}", ledger.sweep
-    yield f"wide run, width {ledger.target_width}{', expected' * ledger.is_expected}", ledger.wide_run
+    yield f"wide run, width {ledger.target_width}{expected}", ledger.wide_run
     yield "both", ledger.transfer
     yield f"same sweep at width {ledger.target_width}, expected", ledger.tuning
     if ledger.continued:
-        yield "narrow model, trained on", ledger.continued
+        yield f"narrow model, trained on{expected}", ledger.continued
     if ledger.verification:
         yield "verification of the carried rate", ledger.verification
+    if ledger.trainings_to_verify:
+        fewest, most = ledger.trainings_to_verify
+        yield f"verification: {fewest} wide runs or more", fewest * ledger.wide_run
+        yield f"verification: {most} wide runs at most", most * ledger.wide_run
 
 
 def _ratio(value: float, whole: float) -> float:

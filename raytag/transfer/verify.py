@@ -10,6 +10,7 @@ from rich.console import Console
 from raytag.config.experiment import Experiment, SearchConfig
 from raytag.config.space import SearchSpace
 from raytag.errors import StudyError
+from raytag.report.transfer_curves import POINTS_OF_FIT
 from raytag.report.verification import Verification, verification_of
 from raytag.search.driver import search_in_session
 from raytag.search.folder import StudyFolder
@@ -19,10 +20,11 @@ from raytag.search.verdict import keep_verdict
 from raytag.transfer.folder import WideFolder, read_json
 from raytag.transfer.plan import TransferPlan
 
-__all__ = ["find_verification", "verify"]
+__all__ = ["NUM_TRAININGS", "find_verification", "verify"]
 
 SEEDS = 3
 MOST_RATES = 12
+NUM_TRAININGS = (SEEDS * POINTS_OF_FIT, SEEDS * MOST_RATES)  # the fewest and the most
 # Rates are first compared at this part of the training; those behind the best five, which the fit needs, end there.
 FIRST_RUNG = 1 / 3
 

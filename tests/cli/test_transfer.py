@@ -29,6 +29,23 @@ def test_a_dry_run_shows_plan_cost_and_place_and_writes_nothing(home, capsys):
     assert max(len(line) for line in printed.splitlines() if str(home) not in line) <= 80
 
 
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], []),
+        (["--verify"], ["verification: 15 wide runs or more", "verification: 36 wide runs at most"]),
+        (["--warm-start"], ["narrow model, trained on, expected"]),
+    ],
+)
+def test_a_dry_run_counts_what_was_asked_for_beside_the_wide_run(capsys, words, expected):
+    assert main(["transfer", "tiny", "--width", "32", *words, "--dry-run"]) == 0
+
+    _, rest = capsys.readouterr().out.split("same sweep at width 32, expected")
+    assert [line.split("  ")[0] for line in rest.splitlines()[1 : 1 + len(expected)]] == expected
+    assert rest.splitlines()[1 + len(expected)] == "Seconds are expected at the source trial's speed."
+
+
 @pytest.mark.parametrize("warm", [["--warm-start", "w32-0003"], ["--warm-start=w32-0003"]])
 def test_the_command_without_a_warm_start_loses_no_other_word(warm):
     words = ["transfer", "tiny", "--trial", "w32-0003", *warm, "--restart", "--width", "64"]

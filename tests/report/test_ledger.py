@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,21 @@ def test_a_study_that_did_not_count_has_no_shares():
     assert set(ledger.numbers()) == {
         f"cost/{name}_{unit}" for name in ("sweep", "wide_run") for unit in ("flops", "worker_seconds")
     }
+
+
+def row_of(ledger, beginning, capsys):
+    Console(width=80).print(tabulate_ledger(ledger))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(beginning)]
+    return line.removeprefix(beginning).replace(" %", "%").split()
+
+
+def test_what_is_expected_beside_the_wide_run_is_shown_as_such(capsys):
+    ledger = ledger_of(RECORDS, RECORDS[0], 256, Cost(40e12, 100.0))
+    expected = replace(ledger, continued=Cost(1e12, 25.0), trainings_to_verify=(15, 36), is_expected=True)
+
+    assert row_of(expected, "narrow model, trained on, expected", capsys) == ["1", "1%", "25", "10%"]
+    assert row_of(expected, "verification: 15 wide runs or more", capsys) == ["600", "600%", "1,500", "600%"]
+    assert row_of(expected, "verification: 36 wide runs at most", capsys) == ["1,440", "1,440%", "3,600", "1,440%"]
 
 
 def test_the_table_fits_a_terminal_and_shows_costs_and_shares(capsys):
