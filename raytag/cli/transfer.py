@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from raytag.search.folder import StudyFolder
+    from raytag.transfer.arms import Arms
     from raytag.transfer.plan import TransferPlan
     from raytag.transfer.results import TransferOutcome
     from raytag.transfer.target import Target
@@ -192,6 +193,7 @@ def _show_expected(
     """Say what the transfer would cost, and where it would lie."""
     from raytag.report.ledger import tabulate_ledger
     from raytag.search.study import Study
+    from raytag.transfer.arms import Arms
     from raytag.transfer.estimate import expected_ledger
     from raytag.transfer.folder import TRANSFER, WideFolder
 
@@ -200,12 +202,21 @@ def _show_expected(
     console.print()
     console.print(tabulate_ledger(expected_ledger(plan, records, warm=warm, trainings_to_verify=num_trainings)))
     console.print("Seconds are expected at the source trial's speed.")
-    folder = WideFolder(study.path / TRANSFER / plan.trial.name)
-    step = max(folder.read_progress().history, default=0)
-    state = "finished already" if folder.result.exists() else f"at step {step} already" if folder.path.exists() else ""
+    arms = Arms(plan, study, WideFolder(study.path / TRANSFER / plan.trial.name), warm)
     console.print()
-    told = f"Nothing was trained. It would be written to {folder.path}{f' ({state})' * bool(state)}"
+    told = f"Nothing was trained. It would be written to {arms.folder.path}{_state(arms)}"
     console.print(told, highlight=False, soft_wrap=True)
+
+
+def _state(arms: Arms) -> str:
+    """Say in brackets how far a transfer is, if it has begun."""
+    if arms.folder.result.exists():
+        from raytag.transfer.results import read_results  # loads MLflow, which takes a second or two
+
+        if read_results(arms):
+            return " (finished already)"
+    step = max(arms.folder.read_progress().history, default=0)
+    return f" (at step {step} already)" if arms.folder.path.exists() else ""
 
 
 def _trainings_to_verify() -> tuple[int, int]:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from raytag.config.resolved import Effect, effect_of
 from raytag.files import write_atomically
 from raytag.records import SECONDS
 from raytag.report.comparison import Comparison, Measured
@@ -56,11 +57,14 @@ class TransferOutcome:
 
 
 def read_results(arms: Arms) -> Results | None:
-    """Return what was measured before, unless there are other models to compare now.
+    """Return what was measured before, unless there are other models to compare now, or other jets to compare them on.
 
     A model whose checkpoint was deleted since is not another one.
     """
     if not arms.folder.result.exists():
+        return None
+    changed = {effect_of(change.key) for change in arms.folder.differing(arms.plan.experiment)}
+    if changed & {Effect.RESULTS, Effect.TEST}:
         return None
     written = read_json(arms.folder.result)
     digests = {name: model.digest for name, model in arms.models.items()}

@@ -1,9 +1,20 @@
 """``raytag transfer`` as far as it trains nothing; whole transfers are in tests/e2e and tests/transfer."""
 
+import json
+from dataclasses import asdict
+
 import pytest
+import torch
+from finished_study import make_wide_run
 
 from raytag.cli.main import main
 from raytag.cli.transfer import _without_warm_start
+from raytag.search.folder import StudyFolder
+from raytag.transfer.arms import Arms
+from raytag.transfer.measure import measure
+from raytag.transfer.prepare import prepare_transfer
+from raytag.transfer.results import Results
+from raytag.transfer.target import Target
 
 
 def files_in(path):
@@ -44,6 +55,26 @@ def test_a_dry_run_counts_what_was_asked_for_beside_the_wide_run(capsys, words, 
     _, rest = capsys.readouterr().out.split("same sweep at width 32, expected")
     assert [line.split("  ")[0] for line in rest.splitlines()[1 : 1 + len(expected)]] == expected
     assert rest.splitlines()[1 + len(expected)] == "Seconds are expected at the source trial's speed."
+
+
+def test_a_dry_run_calls_finished_what_the_command_would_show_again(home, capsys):
+    study = StudyFolder(home / "runs" / "tiny")
+    arms = Arms(plan := prepare_transfer(study, Target(16)), study, make_wide_run(study, plan))
+    digests = {name: model.digest for name, model in arms.models.items()}
+    results = Results.of(measure(arms.models, "test", torch.device("cpu")), digests)
+    written = {"comparison": asdict(results.comparison), "warm_start": None, "digests": digests}
+    arms.folder.result.write_text(json.dumps(written))
+
+    def last_line():
+        main(["transfer", "tiny", "--width", "16", "--dry-run"])
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert last_line().endswith(f"/{plan.trial.name} (finished already)")
+
+    with arms.folder.checkpoint.open("ab") as file:
+        file.write(b" ")
+
+    assert last_line().endswith(f"/{plan.trial.name} (at step 0 already)")
 
 
 @pytest.mark.parametrize("warm", [["--warm-start", "w32-0003"], ["--warm-start=w32-0003"]])

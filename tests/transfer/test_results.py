@@ -92,6 +92,14 @@ def test_a_checkpoint_that_changed_is_measured_again(arms, name):
     assert read_results(arms) is None
 
 
+def test_other_test_jets_are_measured_on(arms):
+    concluded(arms)
+    data = arms.plan.experiment.data.model_copy(update={"num_test_jets": 50})
+    experiment = arms.plan.experiment.model_copy(update={"data": data})
+
+    assert read_results(replace(arms, plan=replace(arms.plan, experiment=experiment))) is None
+
+
 def test_a_wide_model_that_was_deleted_is_not_measured_again(arms):
     results = concluded(arms)
 
