@@ -26,6 +26,25 @@ def test_the_plan_shows_old_and_new_value_class_rule_and_paper(capsys):
     ]
 
 
+def line_of_the_unsearched(plan):
+    (line,) = [line for line in plan_footnotes(plan) if line.startswith("Not searched")]
+    return line
+
+
+def test_what_is_neither_searched_nor_changed_is_told_in_one_line():
+    line = line_of_the_unsearched(make_plan(Target(256, batch_size=1024)))
+
+    assert line.startswith("Not searched, so the experiment's own values: beta1 0.9, beta2 0.99, eps 1e-08, ")
+    assert "clip_norm none, label_smoothing 0, " in line
+    assert "dropout" not in line
+
+
+def test_a_value_that_a_rule_changes_is_not_told_to_be_the_experiments():
+    line = line_of_the_unsearched(make_plan(Target(256, num_steps=250)))
+
+    assert not any(name in line for name in ("beta1", "beta2", "eps", "weight_decay"))
+
+
 def test_a_momentum_near_one_keeps_its_digits(capsys):
     rows = {line.split()[0]: line.split()[1:3] for line in shown(make_plan(Target(256, num_steps=10**6)), capsys)[1:]}
 
