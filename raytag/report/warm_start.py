@@ -91,6 +91,9 @@ def describe_warm_start(comparison: WarmComparison) -> list[str]:
     lines = ["loss differences on the same jets:"]
     for pair, difference in comparison.differences.items():
         lines.append(f"  {_pair(*pair):<{width}}  {difference}")
+    if SCRATCH in comparison.models:
+        lines.append("From scratch, the wide model saw fewer jets: those of its own steps alone, while")
+        lines.append("the warm-started one has learned from those of the narrow model's steps too.")
     lines += _shares(*(comparison.differences[pair] for pair in DIFFERENCES[:3]))
     lines.append("The errors are over the jets; another seed moves a model too (docs/noise.md).")
     if comparison.split == "val":

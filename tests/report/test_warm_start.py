@@ -79,6 +79,11 @@ def test_every_difference_has_its_error():
     assert lines[4] == "  wide, warm-started - wide, from scratch  +0.0200 ± 0.0020"
 
 
+def test_the_model_from_scratch_is_said_to_have_seen_fewer_jets():
+    assert "From scratch, the wide model saw fewer jets" in told(compared(scratch=0.02))
+    assert "fewer jets" not in told(compared())
+
+
 def test_validation_jets_flatter_the_narrow_model():
     assert "was chosen on these jets, which flatters it" in told(compared(split="val"))
     assert "flatters" not in told(compared())
