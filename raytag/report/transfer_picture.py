@@ -41,7 +41,7 @@ def draw_transfer(studies: Sequence[TransferAnalysis], path: Path) -> None:
     The dashed line is the narrowest width's optimum, the learning rate that is carried; an arrow on it shows what that
     costs the widest model, if it is more than is allowed. Rates that diverged are crosses at the upper edge. Below, on
     the same axis, the best rates with their intervals, a row per width, and the straight line whose slope is the drift,
-    with the band of its interval.
+    with the band of its interval, if all of them are known.
     """
     columns = len(studies)
     layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.1, hspace=0.02, wspace=0.03)
@@ -138,7 +138,7 @@ def _draw_gap(panel: Axes, study: TransferAnalysis, top: float) -> None:
 def _draw_optima(panel: Axes, study: TransferAnalysis, colours: Colours) -> None:
     y = np.log2([result.width for result in study.widths])
     x = np.array([result.log2_lr.value for result in study.widths])
-    if drift := study.drift:
+    if (drift := study.drift) and not any(result.lacks for result in study.widths):
         distance = y - y.mean()
         if drift.has_interval:
             ends = (x.mean() + drift.low * distance, x.mean() + drift.high * distance)

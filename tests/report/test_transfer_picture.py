@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from lr_curves import WIDTHS, make_curve, make_curves, records_of
+from lr_curves import WIDTHS, curve_of, make_curve, make_curves, records_of
 from pictures import figure_of
 
 from raytag.report.transfer_analysis import analyse_transfer
@@ -52,6 +52,14 @@ def test_the_diamonds_are_at_the_losses_of_the_table(draw):
     (above,), _ = draw(study)
 
     assert [loss for _, loss in diamonds(above)] == [result.loss for result in study.widths]
+
+
+def test_no_line_is_drawn_through_optima_that_are_not_known(draw):
+    curves = make_curves(-0.5)
+    known, cut = analyse(curves), analyse([*curves[:3], curve_of([[0.7, 0.75, 0.8, 0.9, 1.0]] * 3, width=256)])
+    _, below = draw(known, cut)
+
+    assert [sum(len(line.get_xdata()) == len(WIDTHS) for line in panel.lines) for panel in below] == [1, 0]
 
 
 def test_what_diverged_is_a_cross_at_the_edge_and_squeezes_nothing(draw):
