@@ -2,6 +2,7 @@
 
 A run is found by its key, a tag; a metric's timestamp follows from the run's start and the trial's own seconds. Writing
 the same history twice is therefore a no-op in MLflow's own tables, and a writer that was killed simply begins again.
+A single number is written again only where another one is there; MLflow shows the one with the latest timestamp.
 Only one process writes at a time: MLflow's sqlite store loses writes otherwise.
 """
 
@@ -12,6 +13,7 @@ import hashlib
 import logging
 import os
 import shlex
+import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -171,7 +173,7 @@ class Run:
         self.run_id: str = run.info.run_id
         self.status: str = run.info.status
         self._started_ms: int = run.info.start_time
-        self._params, self._metrics = set(run.data.params), set(run.data.metrics)
+        self._params, self._metrics = set(run.data.params), dict(run.data.metrics)
         self._tags = dict(run.data.tags)
         self._last_step = int(self._tags.get(LAST_STEP, -1))
 
@@ -192,11 +194,14 @@ class Run:
             self._params |= new.keys()
 
     def note(self, numbers: Mapping[str, float]) -> None:
-        """Write numbers that never change, as metrics of step 0; those that are there already cost nothing."""
-        new = [Metric(key, value, self._started_ms, 0) for key, value in numbers.items() if key not in self._metrics]
+        """Write numbers as metrics of step 0; those that are there with this value already cost nothing."""
+        values = {key: float(value) for key, value in numbers.items()}
+        new = {key: value for key, value in values.items() if repr(value) != repr(self._metrics.get(key))}  # NaN is NaN
         if new:
-            self._client.log_batch(self.run_id, metrics=new)
-            self._metrics |= numbers.keys()
+            now = round(1000 * time.time())
+            times = {key: now if key in self._metrics else self._started_ms for key in new}
+            self._client.log_batch(self.run_id, metrics=[Metric(key, new[key], times[key], 0) for key in new])
+            self._metrics |= new
 
     def follow(self, history: Mapping[int, Mapping[str, float]]) -> None:
         """Write the metrics of the steps that are not in the run yet."""

@@ -95,6 +95,18 @@ def test_parameters_and_numbers_are_written_once(open_logbook, client):
     assert (data.params, data.metrics) == ({"lr": "0.00195312"}, {"hp.log2_lr": -9.0})
 
 
+@pytest.mark.parametrize("values", [(0.3, 0.1, 0.2), (0.3, float("nan"), 0.2)])
+def test_a_number_that_changed_is_written_again_and_is_the_one_shown(open_logbook, client, values):
+    for value in (*values, values[-1]):
+        for _ in range(2):
+            run = open_logbook().open_run("key", "run", {})
+            run.note({"test/loss": value, "hp.width": 32})
+
+    assert client.get_run(run.run_id).data.metrics == {"test/loss": 0.2, "hp.width": 32.0}
+    assert len(points(client, run, "test/loss")) == 3
+    assert len(points(client, run, "hp.width")) == 1
+
+
 def test_a_run_ends_and_begins_again(open_logbook, client):
     run = open_logbook().open_run("key", "run", {})
     run.set_status("KILLED")

@@ -155,10 +155,14 @@ def _origin_tags(folder: WideFolder) -> dict[str, str]:
 
 
 def final_numbers(comparison: Comparison) -> dict[str, float]:
-    """Return both models' metrics on the same jets, and their difference, as MLflow's metrics."""
+    """Return both models' metrics on the same jets, and their difference, as MLflow's metrics.
+
+    On validation jets the wide model's are the last ones that it was followed by.
+    """
     split = comparison.split
+    wide = {} if split == "val" else comparison.wide
     return {
-        **{f"{split}/{name}": value for name, value in comparison.wide.items()},
+        **{f"{split}/{name}": value for name, value in wide.items()},
         **{f"{split}/narrow_{name}": value for name, value in comparison.narrow.items()},
         f"{split}/objective_difference": comparison.difference,
         f"{split}/objective_difference_stderr": comparison.difference_stderr,

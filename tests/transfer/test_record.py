@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from finished_study import COMPLETE
 from mlflow.tracking import MlflowClient
@@ -118,6 +120,27 @@ def test_writing_again_adds_nothing(scene):
     assert {name: run.data.metrics for name, run in runs.items()} == {
         name: run.data.metrics for name, run in before[0].items()
     }
+
+
+def test_what_is_measured_again_replaces_what_was(scene):
+    again = replace(COMPARISON, wide={"objective": 0.9}, difference=-0.3)
+    for comparison in (COMPARISON, again, again):
+        scene.transfer(32)[1].close("FINISHED", numbers=final_numbers(comparison))
+
+    metrics = scene.runs()[NAME].data.metrics
+    assert (metrics["test/objective"], metrics["test/objective_difference"]) == (0.9, -0.3)
+    assert len(scene.points(NAME, "test/objective")) == 2
+    assert len(scene.points(NAME, "test/narrow_objective")) == 1
+
+
+def test_a_comparison_on_validation_jets_adds_nothing_to_the_curves(scene):
+    folder, mirror = scene.transfer(32)
+    folder.write_progress(WideProgress(30, 2.0, HISTORY))
+
+    mirror.close("FINISHED", numbers=final_numbers(replace(COMPARISON, split="val")))
+
+    assert scene.points(NAME, "val/objective") == [(step, 1 / step) for step in HISTORY]
+    assert scene.runs()[NAME].data.metrics["val/narrow_objective"] == 1.2
 
 
 def test_a_failure_is_told_until_the_next_attempt(scene):
