@@ -36,6 +36,8 @@ test: lint
 ci: test
 	$(BIN)/python -m raytag.search experiments/smoke.yaml
 	$(BIN)/raytag transfer smoke --width 128 --workers 2
+	$(BIN)/python -m raytag.search experiments/transfer_smoke.yaml
+	$(BIN)/raytag report transfer_smoke
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -82,7 +82,9 @@ def test_a_study_says_what_it_lacks():
 def test_a_wide_grid_that_does_not_reach_the_carried_rate_is_told():
     narrow, wide = make_curve(32, -3.5), make_curve(64, -7)
 
-    assert analyse(records_of([narrow, wide]), (32, 64)).missing == ("width 64: no trial near the lr that is carried",)
+    assert analyse(records_of([narrow, wide]), (32, 64)).missing == (
+        "width 64: no trial near the lr that is carried; a wider range of lr in the space would have one",
+    )
 
 
 def test_a_rate_whose_trial_broke_off_is_told_as_unknown_not_as_diverged():
