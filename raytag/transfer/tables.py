@@ -30,8 +30,8 @@ def plan_footnotes(plan: TransferPlan) -> Iterator[str]:
     """Yield the papers by their numbers, the values that were not searched, and what no rule covers."""
     for number, paper in enumerate(_papers(plan), start=1):
         yield f"[{number}] {paper}"
-    if kept := [f"{entry.name} {_number(entry.value)}" for entry in plan.carried if entry.transfer == "fixed"]:
-        yield f"Not searched, so the experiment's own values: {', '.join(kept)}."
+    if kept := [f"{entry.name}={_number(entry.value)}" for entry in plan.carried if entry.transfer == "fixed"]:
+        yield f"Not searched, so the experiment's own values: {', '.join(kept)}"
     yield from plan.notes
 
 

@@ -34,8 +34,8 @@ def line_of_the_unsearched(plan):
 def test_what_is_neither_searched_nor_changed_is_told_in_one_line():
     line = line_of_the_unsearched(make_plan(Target(256, batch_size=1024)))
 
-    assert line.startswith("Not searched, so the experiment's own values: beta1 0.9, beta2 0.99, eps 1e-08, ")
-    assert "clip_norm none, label_smoothing 0, " in line
+    assert line.startswith("Not searched, so the experiment's own values: beta1=0.9, beta2=0.99, eps=1e-08, ")
+    assert "clip_norm=none, label_smoothing=0, " in line
     assert "dropout" not in line
 
 
