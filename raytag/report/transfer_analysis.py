@@ -176,4 +176,5 @@ def _missing(
             result = results[width]
             yield from (f"width {width}: {lack}" for lack in result.lacks)
             if result.gap and math.isnan(result.gap.value):
-                yield f"width {width}: no trial near the lr that is carried; a wider range of lr in the space would have one"
+                lack = "no trial near the lr that is carried; a wider range of lr in the space would have one"
+                yield f"width {width}: {lack}"
