@@ -37,6 +37,18 @@ def test_a_model_that_breaks_is_infinitely_steep(monkeypatch):
     assert verdict.num_rounds == 1, "more seeds would not mend it"
 
 
+def test_sgd_is_looked_at_with_the_default_hyperparameters():
+    default, own = (
+        check_coordinates(
+            ToyWorkload.open, toy_experiment(training={"optimizer": "sgd"}, hyperparameters=hyperparameters)
+        )
+        for hyperparameters in ({}, {"alpha_output": 8.0, "init_scale": 4.0})
+    )
+
+    assert own.sizes == default.sizes
+    assert own.passed
+
+
 def test_the_sizes_are_those_that_the_slopes_were_fitted_to():
     verdict = coordinates()
 
