@@ -39,9 +39,9 @@ NUM_STEPS = 5
 SETTINGS: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.0, "clip_norm": None, "dropout": 0.0}
 # SGD moves by its gradients, not by the rate alone, and these depend on all hyperparameters: at an alpha_output of 4 a
 # rate of .1 breaks what it trains at any width. So its rules are looked at with the defaults, where .1 is right. It
-# leaves the zeros of readouts and queries slowly, and until then finite widths show: under muP slopes from base width 32
-# are .04 to .18, depending on the jets, with ten steps. Twenty steps are no better, and at .3 single seeds break out. A
-# clip would hide the growth of gradients under the standard parametrisation.
+# leaves the zeros of readouts and queries slowly, and until then finite widths show: under muP slopes from base width
+# 32 are .04 to .18, depending on the jets, with ten steps. Twenty steps are no better, and at .3 single seeds break
+# out. A clip would hide the growth of gradients under the standard parametrisation.
 OWN_MAX_SLOPE: Mapping[Optimizer, float] = {"sgd": 0.3}
 OWN_NUM_STEPS: Mapping[Optimizer, int] = {"sgd": 10}
 OWN_SETTINGS: Mapping[Optimizer, dict[str, Any]] = {"sgd": Hyperparameters().model_dump() | SETTINGS | {"lr": 0.1}}
