@@ -20,8 +20,9 @@ from raytag.config.experiment import Experiment, Optimizer
 from raytag.config.hyperparameters import Hyperparameters
 from raytag.mup.coordinates import GROWTH_ONLY, CoordinateSlopes, Slope, log_sizes, width_slope
 from raytag.training.activations import module_outputs, root_mean_square
-from raytag.training.gate_bench import OpenWorkload, bench_trial, cut_down
+from raytag.training.gate_bench import OpenWorkload, bench_trial, cut_down, train_losses
 from raytag.training.seed_rounds import Sizes, gather_sizes
+from raytag.training.steady_rate import MOVES_BY_GRADIENTS, steady_rate
 from raytag.training.trial_group import TrialGroup
 
 __all__ = ["CoordinatesVerdict", "check_coordinates"]
@@ -37,11 +38,12 @@ MAX_TARGET_WIDTH, NUM_TARGET_SEEDS = 1024, 3
 MAX_SLOPE = 0.15
 NUM_STEPS = 5
 SETTINGS: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.0, "clip_norm": None, "dropout": 0.0}
-# SGD moves by its gradients, not by the rate alone, and these depend on all hyperparameters: at an alpha_output of 4 a
-# rate of .1 breaks what it trains at any width. So its rules are looked at with the defaults, where .1 is right. It
-# leaves the zeros of readouts and queries slowly, and until then finite widths show: under muP slopes from base width
-# 32 are .04 to .18, depending on the jets, with ten steps. Twenty steps are no better, and at .3 single seeds break
-# out. A clip would hide the growth of gradients under the standard parametrisation.
+# SGD moves by its gradients, not by the rate alone, and these depend on all hyperparameters, none of which has to do
+# with the width. At an alpha_output of 4 and more the readouts break before much else has moved, and at rates below that
+# a few seeds of a hundred outweigh all others. So its rules are looked at with the defaults, at the highest rate, up to
+# .1, that the base width bears. It leaves the zeros of readouts and queries slowly, and until then finite widths show:
+# under muP slopes from base width 32 are .04 to .25, depending on the jets, with ten steps. Twenty are no better. A
+# clip would hide the growth of gradients under the standard parametrisation.
 OWN_MAX_SLOPE: Mapping[Optimizer, float] = {"sgd": 0.3}
 OWN_NUM_STEPS: Mapping[Optimizer, int] = {"sgd": 10}
 OWN_SETTINGS: Mapping[Optimizer, dict[str, Any]] = {"sgd": Hyperparameters().model_dump() | SETTINGS | {"lr": 0.1}}
@@ -53,13 +55,14 @@ class CoordinatesVerdict:
 
     ``sizes`` are what the slopes were fitted to: by module, then "initial" or "change", the log2 of the size at each of
     ``widths``; a module is absent where there is nothing to measure. ``seeds`` are their number at each width, after
-    ``num_rounds``.
+    ``num_rounds``; ``lr`` is the rate that all trained with.
     """
 
     slopes: CoordinateSlopes
     seeds: Mapping[int, int]
     num_rounds: int
     num_steps: int
+    lr: float
     limit: float
     sizes: Mapping[str, Mapping[str, Sequence[float]]]
 
@@ -73,6 +76,11 @@ class CoordinatesVerdict:
         """Whether activations start and move alike at every width."""
         return self.slopes.steepest.deviation <= self.limit
 
+    @property
+    def breaks_at_base(self) -> bool:
+        """Whether the training broke at the narrowest width too, which then is no matter of the width."""
+        return any(not math.isfinite(size) for moments in self.sizes.values() for size, *_ in moments.values())
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists, strings and numbers."""
         return {
@@ -83,6 +91,8 @@ class CoordinatesVerdict:
             "seeds": list(self.seeds.values()),
             "num_rounds": self.num_rounds,
             "num_steps": self.num_steps,
+            "lr": self.lr,
+            "breaks_at_base": self.breaks_at_base,
             "initial": {name: slope.value for name, slope in self.slopes.initial.items()},
             "initial_stderr": {name: slope.stderr for name, slope in self.slopes.initial.items()},
             "change": {name: slope.value for name, slope in self.slopes.change.items()},
@@ -114,10 +124,19 @@ def check_coordinates(
     settings = SETTINGS | OWN_SETTINGS.get(optimizer, {})
     workload = open_workload(cut_down(experiment, num_steps, BATCH_SIZE), torch.device("cpu"))
     seeds = _seeds(base_width, target_width)
-    measures = {width: partial(_sizes, TrialGroup(workload, width, slots=1), settings) for width in seeds}
+    groups = {width: TrialGroup(workload, width, slots=1) for width in seeds}
+    if optimizer in MOVES_BY_GRADIENTS:
+        settings["lr"] = steady_rate(partial(_losses, groups[base_width], settings), settings["lr"])
+    measures = {width: partial(_sizes, group, settings) for width, group in groups.items()}
     found = gather_sizes(measures, seeds, lambda sizes: _slopes(sizes).are_decided(limit))
     return CoordinatesVerdict(
-        _slopes(found.sizes), found.seeds, found.num_rounds, num_steps, limit, _log_sizes(found.sizes)
+        slopes=_slopes(found.sizes),
+        seeds=found.seeds,
+        num_rounds=found.num_rounds,
+        num_steps=num_steps,
+        lr=settings["lr"],
+        limit=limit,
+        sizes=_log_sizes(found.sizes),
     )
 
 
@@ -155,6 +174,10 @@ def _moments(by_width: Mapping[int, Sizes], module: str) -> tuple[list[Tensor], 
     """Return a module's initial sizes at each width, (S, 1), and those of its changes, (S, T)."""
     sizes = [of_width[module] for of_width in by_width.values()]
     return [size[:, :1] for size in sizes], [size[:, 1:] for size in sizes]
+
+
+def _losses(group: TrialGroup, settings: Mapping[str, Any], seed: int, lr: float) -> list[float]:
+    return train_losses(group, bench_trial(group.workload, group.width, seed, {**settings, "lr": lr}))
 
 
 def _sizes(group: TrialGroup, settings: Mapping[str, Any], seed: int) -> dict[str, list[float]]:

@@ -6,7 +6,6 @@ readout multiplier. It cannot see first values, since both start from the same o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -17,7 +16,7 @@ import torch
 from raytag.config.experiment import Experiment, Optimizer, Schedule
 from raytag.mup.duplication import largest_deviation, widen
 from raytag.training.culprits import find_culprits
-from raytag.training.gate_bench import OpenWorkload, bench_trial, open_bench
+from raytag.training.gate_bench import OpenWorkload, bench_trial, open_bench, train_losses
 from raytag.training.trial import RowState
 from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Workload
@@ -135,13 +134,13 @@ def _run(workload: Workload[Any]) -> DuplicationRun:
     narrow.start(0, bench_trial(workload, base_width, seed=0, settings=SETTINGS))
     first = perturb(narrow.state(0))
     narrow.free(0)
-    losses = _losses(narrow, first)
+    losses = train_losses(narrow, first.trial, first)
     deviations: dict[int, float] = {}
     culprits: list[tuple[str, float]] = []
     for k in COPIES:
         wide = TrialGroup(workload, k * base_width, slots=1)
         widened = widen_state(first, narrow, wide)
-        deviations[k] = largest_deviation(_losses(wide, widened), losses)
+        deviations[k] = largest_deviation(train_losses(wide, widened.trial, widened), losses)
         if deviations[k] > MAX_DEVIATION and not culprits:
             culprits = find_culprits(narrow, first, wide, widened)
     return DuplicationRun(training.optimizer, training.schedule, deviations, culprits)
@@ -165,11 +164,3 @@ def widen_state(state: RowState, narrow: TrialGroup, wide: TrialGroup) -> RowSta
     )
     trial = replace(state.trial, width=wide.width)
     return RowState(trial, 0, parameters, dict(zip(state.moments, moments, strict=True)))
-
-
-def _losses(group: TrialGroup, state: RowState) -> list[float]:
-    """Train from a state and return the loss before each step; NaN once the training has broken."""
-    group.start(0, state.trial, state)
-    results = [group.step().get(0) for _ in range(NUM_STEPS)]
-    group.free(0)
-    return [math.nan if result is None else result.loss for result in results]

@@ -6,16 +6,18 @@ gates' own, chosen so that a wrong factor shows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
 from raytag.config.experiment import Experiment
-from raytag.training.trial import Trial
+from raytag.training.trial import RowState, Trial
+from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Workload
 
-__all__ = ["BATCH_SIZE", "NUM_STEPS", "OpenWorkload", "bench_trial", "cut_down", "open_bench"]
+__all__ = ["BATCH_SIZE", "NUM_STEPS", "OpenWorkload", "bench_trial", "cut_down", "open_bench", "train_losses"]
 
 NUM_STEPS = 10
 BATCH_SIZE = 32
@@ -46,3 +48,11 @@ def bench_trial(workload: Workload[Any], width: int, seed: int, settings: Mappin
     """Return a trial with the experiment's hyperparameters but for a gate's own settings."""
     hyperparameters = workload.experiment.hyperparameters.model_copy(update=settings)
     return Trial(f"gate-w{width}-s{seed}", width, seed, hyperparameters)
+
+
+def train_losses(group: TrialGroup, trial: Trial, state: RowState | None = None) -> list[float]:
+    """Train a trial to its end in slot 0; return the loss before each step, NaN once the training has broken."""
+    group.start(0, trial, state)
+    results = [group.step().get(0) for _ in range(group.training.num_steps)]
+    group.free(0)
+    return [math.nan if result is None else result.loss for result in results]

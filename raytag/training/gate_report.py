@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from raytag.config.experiment import Optimizer, Parametrisation
+from raytag.mup.coordinates import Slope
 from raytag.mup.growth import ParameterGrowth
 from raytag.training.coordinate_gate import CoordinatesVerdict
 from raytag.training.depth_gate import DepthVerdict
@@ -61,7 +62,8 @@ class GateReport:
             f"  {_mark(duplication.passed)} duplication   largest loss difference {duplication.largest:8.1e}"
             f"   limit {duplication.limit:.0e}   {duplication.num_steps} steps, {copies} copies of each unit{runs}",
             f"  {_mark(coordinates.passed)} coordinates   steepest slope   {slope.value:+8.2f} ± {slope.stderr:.2f}"
-            f"   limit {coordinates.limit:<5g}   {coordinates.num_steps} steps, width × seeds {seeds}",
+            f"   limit {coordinates.limit:<5g}   {coordinates.num_steps} steps at lr {coordinates.lr:.2g}, "
+            f"width × seeds {seeds}",
             *self._depth_lines(),
         ]
         return lines if self.passed else [*lines, *self._culprit_lines(), *self._fault_lines(), f"  {self._advice()}"]
@@ -82,11 +84,19 @@ class GateReport:
         ]
 
     def _fault_lines(self) -> list[str]:
-        faults = self.coordinates.slopes.faults(self.coordinates.limit)
-        faults += [] if self.depth is None else self.depth.faults()
+        faults = self._slope_faults()
         return _first([f"       {slope.value:+8.2f} ± {slope.stderr:.2f}   {name}" for name, slope in faults])
 
+    def _slope_faults(self) -> list[tuple[str, Slope]]:
+        of_depth = [] if self.depth is None else self.depth.faults()
+        return self.coordinates.slopes.faults(self.coordinates.limit) + of_depth
+
     def _advice(self) -> str:
+        if self.coordinates.breaks_at_base:
+            return (
+                "Training breaks at the base width too: not a matter of width. Look at the data, at the model, and at "
+                "hyperparameters.alpha_output and init_scale."
+            )
         if self.parametrisation == "standard":
             return (
                 "Hyperparameters tuned under the standard parametrisation do not transfer to other widths. Set "
@@ -97,8 +107,13 @@ class GateReport:
                 "Widths are right, depths are not: look at the weight of the residual branches, and at which modules "
                 "are declared to lie in one (raytag.mup.roles.declare_branch)."
             )
-        if self.duplication.passed:
+        if self.duplication.passed and any(name.endswith("(initial)") for name, _ in self._slope_faults()):
             return "The optimizer's factors are right: look at the first values of the modules above (role, init_std)."
+        if self.duplication.passed:
+            return (
+                "Factors and first values are right, changes are not: the modules above have few units at "
+                "mup.base_width, or the hyperparameters bring the training to the edge of breaking."
+            )
         return (
             "A muP factor is wrong: the role of a parameter, or the factor on learning rate, weight decay, epsilon, "
             "clip norm, attention logits or readouts."

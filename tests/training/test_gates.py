@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -12,6 +13,7 @@ from toy_workload import ToyWorkload, toy_experiment
 
 from raytag.config.experiment import Optimizer, Schedule
 from raytag.files import write_json
+from raytag.mup.coordinates import Slope
 from raytag.training import coordinate_gate, trial_group
 from raytag.training.gates import run_gates
 from raytag.training.trial_group import TrialGroup
@@ -68,6 +70,25 @@ def test_coordinates_see_inputs_drawn_by_fan_out(monkeypatch):
     assert not report.coordinates.passed
     assert dict(report.coordinates.slopes.faults(0.15))["embed (initial)"].value == pytest.approx(-0.5, abs=0.1)
     assert "first values" in report.lines()[-1]
+
+
+def test_a_training_that_breaks_at_the_base_width_is_called_no_matter_of_the_width(monkeypatch):
+    monkeypatch.setitem(coordinate_gate.SETTINGS, "lr", 1e200)
+
+    report = check()
+
+    assert not report.passed
+    assert "breaks at the base width too" in report.lines()[-1]
+    assert report.to_dict()["coordinates"]["breaks_at_base"]
+
+
+def test_changes_alone_are_not_blamed_on_the_first_values():
+    report = check()
+    slopes = replace(report.coordinates.slopes, change={"embed": Slope(0.8, 0.1)})
+
+    advice = replace(report, coordinates=replace(report.coordinates, slopes=slopes)).lines()[-1]
+
+    assert "first values are right" in advice
 
 
 def test_the_report_survives_json():
