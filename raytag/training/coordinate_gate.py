@@ -39,8 +39,8 @@ MAX_SLOPE = 0.15
 NUM_STEPS = 5
 SETTINGS: dict[str, Any] = {"lr": 1e-3, "weight_decay": 0.0, "clip_norm": None, "dropout": 0.0}
 # SGD moves by its gradients, not by the rate alone, and these depend on all hyperparameters, none of which has to do
-# with the width. At an alpha_output of 4 and more the readouts break before much else has moved, and at rates below that
-# a few seeds of a hundred outweigh all others. So its rules are looked at with the defaults, at the highest rate, up to
+# with the width. At an alpha_output of 4 and more the readouts break before much else has moved; at rates below that a
+# few seeds of a hundred outweigh all others. So its rules are looked at with the defaults, at the highest rate, up to
 # .1, that the base width bears. It leaves the zeros of readouts and queries slowly, and until then finite widths show:
 # under muP slopes from base width 32 are .04 to .25, depending on the jets, with ten steps. Twenty are no better. A
 # clip would hide the growth of gradients under the standard parametrisation.
