@@ -26,15 +26,16 @@ import torch
 from torch import Tensor
 
 from raytag.config.experiment import Experiment, Optimizer
+from raytag.config.hyperparameters import Hyperparameters
 from raytag.mup.coordinates import Slope, are_decided, width_slope
 from raytag.mup.multipliers import ParameterRule, RuleTable
 from raytag.mup.roles import branch_layers
 from raytag.training.activations import module_outputs, root_mean_square
-from raytag.training.gate_bench import NUM_STEPS, OpenWorkload, bench_trial, cut_down
-from raytag.training.seed_rounds import Measure, Sizes, gather_sizes
+from raytag.training.gate_bench import NUM_STEPS, OpenWorkload, bench_trial, cut_down, train_losses
+from raytag.training.seed_rounds import Sizes, gather_sizes
+from raytag.training.steady_rate import MOVES_BY_GRADIENTS, steady_rate
 from raytag.training.trial import RowState
 from raytag.training.trial_group import TrialGroup
-from raytag.training.workload import Workload
 
 __all__ = ["DepthVerdict", "check_depth"]
 
@@ -49,7 +50,12 @@ MAX_DEPTH = 16
 # rule, by .51 at least without it, by .36 at least without SGD's rate.
 MAX_DEVIATION = 0.3
 SETTINGS: dict[str, Any] = {"lr": 5e-3, "weight_decay": 0.0, "clip_norm": None, "dropout": 0.0}
-OWN_SETTINGS: Mapping[Optimizer, dict[str, Any]] = {"lion": {"lr": 2e-3}, "sgd": {"lr": 0.05}}
+# SGD's steps are as large as its gradients, which depend on all hyperparameters: it is looked at with the defaults, at
+# the highest rate, up to .05, that the base depth bears.
+OWN_SETTINGS: Mapping[Optimizer, dict[str, Any]] = {
+    "lion": {"lr": 2e-3},
+    "sgd": Hyperparameters().model_dump() | SETTINGS | {"lr": 0.05},
+}
 STREAM, MATRICES = "residual stream", "matrices in branches"
 # Lowest and highest slope that is right.
 EXPECTED = {STREAM: (-0.5, 0.0), MATRICES: (0.0, 0.0)}
@@ -68,6 +74,8 @@ class DepthVerdict:
         Of the stream's first size; falls under the rule, and is not judged.
     seeds
         The depths compared, and how many seeds of each.
+    lr
+        The rate that all trained with.
     limit
         How far slopes may leave what is expected.
     """
@@ -75,6 +83,7 @@ class DepthVerdict:
     change: Mapping[str, Slope]
     initial: Slope
     seeds: Mapping[int, int]
+    lr: float
     limit: float
 
     @property
@@ -105,6 +114,7 @@ class DepthVerdict:
             "largest": self.largest,
             "depths": self.depths,
             "seeds": list(self.seeds.values()),
+            "lr": self.lr,
             "initial": self.initial.value,
             "change": {name: slope.value for name, slope in self.change.items()},
             "change_stderr": {name: slope.stderr for name, slope in self.change.items()},
@@ -126,8 +136,13 @@ def check_depth(open_workload: OpenWorkload, experiment: Experiment) -> DepthVer
     assert base is not None, "the experiment has no rule for depth"
     candidates = {*(factor * base for factor in DEPTHS), experiment.model.num_layers}
     depths = sorted(depth for depth in candidates if depth <= max(2 * base, MAX_DEPTH))
-    expected = EXPECTED_OF_SGD if experiment.training.optimizer == "sgd" else EXPECTED
-    measures = {depth: _measure(_open(open_workload, experiment, depth)) for depth in depths}
+    optimizer = experiment.training.optimizer
+    expected = EXPECTED_OF_SGD if optimizer == "sgd" else EXPECTED
+    groups = {depth: _group(open_workload, experiment, depth) for depth in depths}
+    settings = SETTINGS | OWN_SETTINGS.get(optimizer, {})
+    if optimizer in MOVES_BY_GRADIENTS:
+        settings["lr"] = steady_rate(partial(_losses, groups[base], settings), settings["lr"])
+    measures = {depth: partial(_sizes, group, settings) for depth, group in groups.items()}
 
     def slopes(by_depth: Mapping[int, Sizes]) -> dict[str, Slope]:
         return {name: _slope(by_depth, name, slice(1, None), right) for name, right in expected.items()}
@@ -136,7 +151,7 @@ def check_depth(open_workload: OpenWorkload, experiment: Experiment) -> DepthVer
         measures, dict.fromkeys(depths, NUM_SEEDS), lambda sizes: are_decided(slopes(sizes).values(), MAX_DEVIATION)
     )
     initial = _slope(found.sizes, STREAM, slice(1))
-    return DepthVerdict(slopes(found.sizes), initial, found.seeds, MAX_DEVIATION)
+    return DepthVerdict(slopes(found.sizes), initial, found.seeds, settings["lr"], MAX_DEVIATION)
 
 
 def _slope(
@@ -147,17 +162,16 @@ def _slope(
     return slope
 
 
-def _open(open_workload: OpenWorkload, experiment: Experiment, depth: int) -> Workload[Any]:
-    """Open the cut-down experiment with a model of another depth."""
+def _group(open_workload: OpenWorkload, experiment: Experiment, depth: int) -> TrialGroup:
+    """Return a group for a model of another depth, on the cut-down experiment."""
     model = experiment.model.model_copy(update={"num_layers": depth})
     short = cut_down(experiment.model_copy(update={"model": model}), batch_size=BATCH_SIZE)
-    return open_workload(short, torch.device("cpu"))
+    return TrialGroup(open_workload(short, torch.device("cpu")), experiment.mup.base_width, slots=1)
 
 
-def _measure(workload: Workload[Any]) -> Measure:
-    experiment = workload.experiment
-    settings = SETTINGS | OWN_SETTINGS.get(experiment.training.optimizer, {})
-    return partial(_sizes, TrialGroup(workload, experiment.mup.base_width, slots=1), settings)
+def _losses(group: TrialGroup, settings: Mapping[str, Any], seed: int, lr: float) -> list[float]:
+    first = _first_state(group, {**settings, "lr": lr}, seed)
+    return train_losses(group, first.trial, first)
 
 
 def _sizes(group: TrialGroup, settings: Mapping[str, Any], seed: int) -> dict[str, list[float]]:
@@ -166,11 +180,8 @@ def _sizes(group: TrialGroup, settings: Mapping[str, Any], seed: int) -> dict[st
     A size is a root mean square: first of the values themselves, then of their change since the start, after each of T
     steps; NaN once the training has broken.
     """
-    trial = bench_trial(group.workload, group.width, seed, settings)
-    group.start(0, trial)
-    state = _fill(group.state(0), group.table)
-    group.free(0)
-    group.start(0, trial, state)
+    state = _first_state(group, settings, seed)
+    group.start(0, state.trial, state)
     first = _values(group)
     sizes = {name: [root_mean_square(values)] for name, values in first.items()}
     for _ in range(NUM_STEPS):
@@ -180,6 +191,13 @@ def _sizes(group: TrialGroup, settings: Mapping[str, Any], seed: int) -> dict[st
             sizes[name].append(math.nan if is_broken else root_mean_square(values - first[name]))
     group.free(0)
     return sizes
+
+
+def _first_state(group: TrialGroup, settings: Mapping[str, Any], seed: int) -> RowState:
+    group.start(0, bench_trial(group.workload, group.width, seed, settings))
+    state = _fill(group.state(0), group.table)
+    group.free(0)
+    return state
 
 
 def _fill(state: RowState, table: RuleTable) -> RowState:

@@ -10,6 +10,7 @@ from raytag.config.experiment import MupConfig, Optimizer
 from raytag.mup.coordinates import Slope
 from raytag.mup.duplication import largest_deviation
 from raytag.tagging.workload import TaggingWorkload
+from raytag.training import depth_gate
 from raytag.training.depth_gate import MATRICES, STREAM, check_depth
 from raytag.training.gates import run_gates
 from raytag.training.trial import RowState, Trial
@@ -29,12 +30,13 @@ CHAINED = ("adamw", "lion", "sgd")
 
 @pytest.fixture(scope="module")
 def experiment(tagger_experiment):
-    def make(optimizer="adamw", num_layers=1):
+    def make(optimizer="adamw", num_layers=1, **hyperparameters):
         training = {"num_steps": NUM_STEPS, "batch_size": 8, "evaluate_every": NUM_STEPS, "precision": "float64"}
         return tagger_experiment(
             model={"num_layers": num_layers},
             mup={"base_num_layers": 1},
             training=training | {"optimizer": optimizer},
+            hyperparameters=hyperparameters,
         )
 
     return make
@@ -65,6 +67,25 @@ def test_models_of_every_depth_move_alike(experiment, optimizer):
 
     assert verdict.depths == [1, 2, 4]
     assert verdict.passed, verdict.change
+
+
+def test_sgd_is_looked_at_with_the_default_hyperparameters(experiment):
+    default, own = (
+        check_depth(TaggingWorkload.open, experiment("sgd", **hyperparameters))
+        for hyperparameters in ({}, {"alpha_output": 8.0, "init_scale": 4.0})
+    )
+
+    assert own == default
+    assert own.passed
+
+
+def test_sgd_trains_at_a_rate_that_the_base_depth_bears(experiment, monkeypatch):
+    monkeypatch.setitem(depth_gate.OWN_SETTINGS["sgd"], "loss_weight_jet_classification", 1000.0)
+
+    verdict = check_depth(TaggingWorkload.open, experiment("sgd"))
+
+    assert verdict.passed, verdict.change
+    assert verdict.to_dict()["lr"] == verdict.lr < depth_gate.OWN_SETTINGS["sgd"]["lr"]
 
 
 def test_without_the_rule_the_stream_of_deep_models_moves_more(experiment):
