@@ -1,10 +1,12 @@
 """The gate of the rule for depth: whether deep models move like one of the base depth.
 
-Fresh models of the base width and of the base depth, twice and four times as deep, train for some steps through the
-groups, optimizer, schedule and batches that will train, in float64. With residual branches of weight base depth / depth
-(CompleteP, arXiv:2505.01618) the matrices inside the branches change by as much at any depth, which a wrong learning
-rate would spoil. The change of the residual stream is their weighted sum: it keeps where the layers agree, and fades as
-the root of the depth where they do not. Without the weight it grows as the root of the depth at least.
+Its exact part, :mod:`raytag.training.branch_copies`, sees every factor. The part in here is statistical; it sees fresh
+models, with their layers in a chain. Of the base width and of the base depth, twice and four times as deep, they train
+for some steps through the groups, optimizer, schedule and batches that will train, in float64. With residual branches
+of weight base depth / depth (CompleteP, arXiv:2505.01618) the matrices inside the branches change by as much at any
+depth, which a wrong learning rate would spoil. The change of the residual stream is their weighted sum: it keeps where
+the layers agree, and fades as the root of the depth where they do not. Without the weight it grows as the root of the
+depth at least.
 
 The first size of the stream is reported, not judged: first values never agree, so they fade, as they should. Where most
 of the stream is such, gradients grow as it fades, because every layer divides by its size; SGD's steps with them, at
@@ -31,7 +33,8 @@ from raytag.mup.coordinates import Slope, are_decided, width_slope
 from raytag.mup.multipliers import ParameterRule, RuleTable
 from raytag.mup.roles import branch_layers
 from raytag.training.activations import module_outputs, root_mean_square
-from raytag.training.gate_bench import NUM_STEPS, OpenWorkload, bench_trial, cut_down, train_losses
+from raytag.training.branch_copies import BranchCopies, check_branch_copies
+from raytag.training.gate_bench import NUM_STEPS, OpenWorkload, bench_trial, cut_down, train_losses, with_depth
 from raytag.training.seed_rounds import Sizes, gather_sizes
 from raytag.training.steady_rate import MOVES_BY_GRADIENTS, steady_rate
 from raytag.training.trial import RowState
@@ -64,10 +67,12 @@ EXPECTED_OF_SGD = EXPECTED | {MATRICES: (0.0, 0.5)}
 
 @dataclass(frozen=True)
 class DepthVerdict:
-    """Slopes of log2 size against log2 depth.
+    """What copies of branches showed, and slopes of log2 size against log2 depth.
 
     Attributes
     ----------
+    copies
+        Of every branch, side by side.
     change
         Of the change in training: of the residual stream, and of the matrices inside the branches.
     initial
@@ -80,6 +85,7 @@ class DepthVerdict:
         How far slopes may leave what is expected.
     """
 
+    copies: BranchCopies
     change: Mapping[str, Slope]
     initial: Slope
     seeds: Mapping[int, int]
@@ -94,6 +100,11 @@ class DepthVerdict:
     @property
     def passed(self) -> bool:
         """Whether models of every depth move alike."""
+        return self.copies.passed and self.slopes_passed
+
+    @property
+    def slopes_passed(self) -> bool:
+        """Whether all slopes are what is expected, within the limit."""
         return self.largest <= self.limit
 
     @property
@@ -110,6 +121,7 @@ class DepthVerdict:
         """Return plain dicts, lists, strings and numbers."""
         return {
             "passed": self.passed,
+            "copies": self.copies.to_dict(),
             "limit": self.limit,
             "largest": self.largest,
             "depths": self.depths,
@@ -151,7 +163,14 @@ def check_depth(open_workload: OpenWorkload, experiment: Experiment) -> DepthVer
         measures, dict.fromkeys(depths, NUM_SEEDS), lambda sizes: are_decided(slopes(sizes).values(), MAX_DEVIATION)
     )
     initial = _slope(found.sizes, STREAM, slice(1))
-    return DepthVerdict(slopes(found.sizes), initial, found.seeds, settings["lr"], MAX_DEVIATION)
+    return DepthVerdict(
+        copies=check_branch_copies(open_workload, experiment),
+        change=slopes(found.sizes),
+        initial=initial,
+        seeds=found.seeds,
+        lr=settings["lr"],
+        limit=MAX_DEVIATION,
+    )
 
 
 def _slope(
@@ -164,8 +183,7 @@ def _slope(
 
 def _group(open_workload: OpenWorkload, experiment: Experiment, depth: int) -> TrialGroup:
     """Return a group for a model of another depth, on the cut-down experiment."""
-    model = experiment.model.model_copy(update={"num_layers": depth})
-    short = cut_down(experiment.model_copy(update={"model": model}), batch_size=BATCH_SIZE)
+    short = cut_down(with_depth(experiment, depth), batch_size=BATCH_SIZE)
     return TrialGroup(open_workload(short, torch.device("cpu")), experiment.mup.base_width, slots=1)
 
 

@@ -17,7 +17,16 @@ from raytag.training.trial import RowState, Trial
 from raytag.training.trial_group import TrialGroup
 from raytag.training.workload import Workload
 
-__all__ = ["BATCH_SIZE", "NUM_STEPS", "OpenWorkload", "bench_trial", "cut_down", "open_bench", "train_losses"]
+__all__ = [
+    "BATCH_SIZE",
+    "NUM_STEPS",
+    "OpenWorkload",
+    "bench_trial",
+    "cut_down",
+    "open_bench",
+    "train_losses",
+    "with_depth",
+]
 
 NUM_STEPS = 10
 BATCH_SIZE = 32
@@ -42,6 +51,12 @@ def cut_down(experiment: Experiment, num_steps: int = NUM_STEPS, batch_size: int
 def open_bench(open_workload: OpenWorkload, experiment: Experiment, num_steps: int = NUM_STEPS) -> Workload[Any]:
     """Open the cut-down experiment on the CPU."""
     return open_workload(cut_down(experiment, num_steps), torch.device("cpu"))
+
+
+def with_depth(experiment: Experiment, num_layers: int) -> Experiment:
+    """Return the experiment with a model of another depth."""
+    model = experiment.model.model_copy(update={"num_layers": num_layers})
+    return experiment.model_copy(update={"model": model})
 
 
 def bench_trial(workload: Workload[Any], width: int, seed: int, settings: Mapping[str, Any]) -> Trial:

@@ -77,10 +77,13 @@ class GateReport:
     def _depth_lines(self) -> list[str]:
         if self.depth is None:
             return []
-        depths = ", ".join(map(str, self.depth.depths))
+        copies, depths = self.depth.copies, ", ".join(map(str, self.depth.depths))
+        numbers = " and ".join(map(str, copies.deviations))
         return [
-            f"  {_mark(self.depth.passed)} depth         largest slope too much  {self.depth.largest:8.2f}"
-            f"   limit {self.depth.limit:<5g}   {self.num_steps} steps, layers {depths}"
+            f"  {_mark(copies.passed)} branches      largest loss difference {copies.largest:8.1e}"
+            f"   limit {copies.limit:.0e}   {copies.num_steps} steps, {numbers} copies of each residual branch",
+            f"  {_mark(self.depth.slopes_passed)} depth         largest slope too much  {self.depth.largest:8.2f}"
+            f"   limit {self.depth.limit:<5g}   {self.num_steps} steps at lr {self.depth.lr:.2g}, layers {depths}",
         ]
 
     def _fault_lines(self) -> list[str]:
@@ -104,8 +107,8 @@ class GateReport:
             )
         if self.duplication.passed and self.coordinates.passed:
             return (
-                "Widths are right, depths are not: look at the weight of the residual branches, and at which modules "
-                "are declared to lie in one (raytag.mup.roles.declare_branch)."
+                "Widths are right, depths are not: look at the weight of the residual branches, at which modules are "
+                "declared to lie in one (raytag.mup.roles.declare_branch), and at their epsilon, rate and clip norm."
             )
         if self.duplication.passed and any(name.endswith("(initial)") for name, _ in self._slope_faults()):
             return "The optimizer's factors are right: look at the first values of the modules above (role, init_std)."

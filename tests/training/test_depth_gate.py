@@ -75,7 +75,7 @@ def test_sgd_is_looked_at_with_the_default_hyperparameters(experiment):
         for hyperparameters in ({}, {"alpha_output": 8.0, "init_scale": 4.0})
     )
 
-    assert own == default
+    assert own.change == default.change
     assert own.passed
 
 
@@ -110,17 +110,25 @@ def test_the_gates_of_an_experiment_with_the_rule_include_depth(experiment):
     report = run_gates(TaggingWorkload.open, experiment("sgd"))
     change = {STREAM: Slope(0.8, 0.1), MATRICES: Slope(0.0, 0.1)}
     wrong = replace(report, depth=replace(report.depth, change=change))
+    copies = replace(report.depth.copies, deviations={2: 1e-3})
 
     assert report.passed, "\n".join(report.lines())
     assert not wrong.passed
-    assert [line.split()[:2] for line in wrong.lines()[1:4]] == [
+    assert [line.split()[:2] for line in wrong.lines()[1:5]] == [
         ["pass", "duplication"],
         ["pass", "coordinates"],
+        ["pass", "branches"],
         ["FAIL", "depth"],
     ]
-    assert wrong.lines()[4].split() == ["+0.80", "±", "0.10", "residual", "stream", "(change)"]
-    assert "Widths are right, depths are not" in wrong.lines()[5]
+    assert wrong.lines()[5].split() == ["+0.80", "±", "0.10", "residual", "stream", "(change)"]
+    assert "Widths are right, depths are not" in wrong.lines()[6]
     assert wrong.to_dict()["depth"]["largest"] == 0.8
+
+    unlike = replace(report, depth=replace(report.depth, copies=copies))
+    assert not unlike.passed
+    assert unlike.lines()[3].split()[:2] == ["FAIL", "branches"]
+    assert "Widths are right, depths are not" in unlike.lines()[5]
+    assert unlike.to_dict()["depth"]["copies"]["largest"] == 1e-3
 
 
 def chain(experiment, optimizer, num_layers, open_workload):
