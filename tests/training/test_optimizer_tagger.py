@@ -1,4 +1,7 @@
-"""mup's own MuAdamW, unmodified, trains the real tagger alone as a group does, with both rules of widening heads."""
+"""mup's own MuAdamW trains the real tagger alone as a group does, with both rules of widening heads.
+
+The optimizer's code is mup's; its argument ``eps`` is ours, one for each parameter: mup does not scale it.
+"""
 
 import pytest
 import torch
