@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from raytag.config.experiment import Experiment
 from raytag.mup.duplication import largest_deviation
 from raytag.mup.roles import branch_layers
-from raytag.training.duplication_gate import COPIES, MAX_DEVIATION, NUM_STEPS, SETTINGS, perturb
-from raytag.training.gate_bench import OpenWorkload, bench_trial, open_bench, train_losses, with_depth
+from raytag.training.duplication_gate import COPIES, MAX_DEVIATION, NUM_STEPS, starting_point
+from raytag.training.gate_bench import OpenWorkload, open_bench, train_losses, with_depth
 from raytag.training.trial import RowState
 from raytag.training.trial_group import TrialGroup
 
@@ -67,9 +67,7 @@ def check_branch_copies(open_workload: OpenWorkload, experiment: Experiment) -> 
     base = experiment.mup.depth_base
     assert base is not None, "the experiment has no rule for depth"
     shallow = _group(open_workload, experiment, base)
-    shallow.start(0, bench_trial(shallow.workload, shallow.width, seed=0, settings=SETTINGS))
-    first = perturb(shallow.state(0))
-    shallow.free(0)
+    first = starting_point(shallow)
     losses = train_losses(shallow, first.trial, first)
     deviations = {}
     for k in COPIES:

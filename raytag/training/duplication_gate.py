@@ -131,9 +131,7 @@ def check_duplication(
 def _run(workload: Workload[Any]) -> DuplicationRun:
     training, base_width = workload.experiment.training, workload.experiment.mup.base_width
     narrow = TrialGroup(workload, base_width, slots=1)
-    narrow.start(0, bench_trial(workload, base_width, seed=0, settings=SETTINGS))
-    first = perturb(narrow.state(0))
-    narrow.free(0)
+    first = starting_point(narrow)
     losses = train_losses(narrow, first.trial, first)
     deviations: dict[int, float] = {}
     culprits: list[tuple[str, float]] = []
@@ -144,6 +142,14 @@ def _run(workload: Workload[Any]) -> DuplicationRun:
         if deviations[k] > MAX_DEVIATION and not culprits:
             culprits = find_culprits(narrow, first, wide, widened)
     return DuplicationRun(training.optimizer, training.schedule, deviations, culprits)
+
+
+def starting_point(group: TrialGroup) -> RowState:
+    """Return the untrained state that a group's model and all copies of it start from."""
+    group.start(0, bench_trial(group.workload, group.width, seed=0, settings=SETTINGS))
+    state = perturb(group.state(0))
+    group.free(0)
+    return state
 
 
 def perturb(state: RowState) -> RowState:
